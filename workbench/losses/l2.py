@@ -1,0 +1,72 @@
+"""The pixel-wise L2 loss against a Gaussian density map."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.checks import check_choice, check_positive, check_whole
+from workbench.density import adaptive_sigma, density_map
+from workbench.losses.base import CrowdLoss
+
+
+def l2_loss(density: Float[Tensor, "h w"], target: Float[Tensor, "h w"]) -> Float[Tensor, ""]:
+    r"""The squared error summed over the cells: :math:`\sum_i (a_i - \tilde a_i)^2`, eq. (11) of the GL paper.
+
+    Args:
+        density: (H, W), people per cell.
+        target: (H, W), people per cell, see :func:`workbench.density.density_map`.
+    """
+    return (density - target).square().sum()
+
+
+class L2Loss(CrowdLoss):
+    r"""Squared error against a density map with one Gaussian a person.
+
+    .. math:: \mathcal{L} = \sum_i (a_i - \tilde a_i)^2, \quad \tilde a_i = \sum_j b_j \mathcal{N}(x_i; y_j, \sigma_j)
+
+    Args:
+        stride: side of a density cell in image pixels.
+        convention: "paper" and "official" are the same here.
+        kernel: "fixed", one width for everybody; "adaptive", beta times the mean distance to the nearest neighbours.
+        sigma: standard deviation in image pixels of the fixed kernel, and of the adaptive one for somebody alone.
+        neighbours: number of neighbours of the adaptive kernel.
+        beta: factor of the adaptive kernel.
+
+    Reference:
+        Wan, Liu and Chan, CVPR 2021, eq. (11) and (12); Zhang et al., CVPR 2016 (adaptive kernel).
+    """
+
+    def __init__(
+        self,
+        *,
+        stride: int = 8,
+        convention: str = "paper",
+        kernel: str = "fixed",
+        sigma: float = 8.0,
+        neighbours: int = 3,
+        beta: float = 0.3,
+    ) -> None:
+        super().__init__(stride=stride, convention=convention)
+        check_choice(kernel, ("fixed", "adaptive"), "kernel")
+        check_positive(sigma, "sigma")
+        check_positive(beta, "beta")
+        check_whole(neighbours, "neighbours")
+        self.kernel = kernel
+        self.sigma = sigma
+        self.neighbours = neighbours
+        self.beta = beta
+
+    def target(
+        self, points: Float[Tensor, "n 2"], size: tuple[int, int], weights: Float[Tensor, "n"] | None = None
+    ) -> Float[Tensor, "h w"]:
+        """The density map that the loss compares with."""
+        sigma: float | Tensor = self.sigma
+        if self.kernel == "adaptive":
+            sigma = adaptive_sigma(points, neighbours=self.neighbours, beta=self.beta, default=self.sigma)
+        return density_map(points, size, sigma=sigma, stride=self.stride, weights=weights)
+
+    def image_terms(
+        self, density: Float[Tensor, "h w"], points: Float[Tensor, "n 2"], weights: Float[Tensor, "n"]
+    ) -> dict[str, Float[Tensor, ""]]:
+        """One term, ``pixel``."""
+        height, width = density.shape
+        return {"pixel": l2_loss(density, self.target(points, (height, width), weights))}
