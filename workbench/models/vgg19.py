@@ -1,0 +1,32 @@
+"""VGG-19 with a small decoder: the network that the Bayesian loss brought, and most losses since are compared on."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from workbench.models.base import CountingModel
+from workbench.models.layers import VGG19, convolutions, initialise
+
+
+class VGG19Counter(CountingModel):
+    """VGG-19's sixteen convolutions at 1/16, enlarged twice, and a decoder of two convolutions; stride 8.
+
+    Args:
+        width: factor on the numbers of channels; 1 is the paper's.
+        norm: "none" (the paper's), "batch" or "group".
+        activation: what makes the map non-negative; the published network takes the absolute value.
+
+    Reference:
+        Ma et al., "Bayesian Loss for Crowd Count Estimation with Point Supervision", ICCV 2019, sec. 4.
+    """
+
+    def __init__(self, *, width: float = 1.0, norm: str = "none", activation: str = "abs") -> None:
+        super().__init__(stride=8, multiple=16, activation=activation)
+        self.features, channels = convolutions(VGG19, 3, width=width, norm=norm)
+        self.decoder, channels = convolutions((256, 128), channels, width=width, norm=norm)
+        self.head = nn.Conv2d(channels, 1, 1)
+        initialise(self)
+
+    def features_to_map(self, images: Tensor) -> Tensor:
+        """Front end, enlargement, decoder, one 1 x 1 convolution."""
+        features = F.interpolate(self.features(images), scale_factor=2, mode="bilinear", align_corners=False)
+        return self.head(self.decoder(features))

@@ -1,0 +1,95 @@
+"""Figures: axes in, axes out, never ``show()``.
+
+Colours are readable for colour-blind people: Okabe and Ito's palette for lines and points, matplotlib's viridis and
+magma for maps.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
+from torch import Tensor
+
+from workbench.metrics import count_pairs, mae
+
+BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#555555"
+
+
+def show_image(ax: Axes, image: Float[Tensor, "c h w"], title: str = "") -> Axes:
+    """Draw an image of (3, H, W) or (1, H, W) in [0, 1], in its own pixel coordinates."""
+    height, width = image.shape[-2:]
+    pixels = image.detach().cpu().permute(1, 2, 0).squeeze(-1).numpy()
+    ax.imshow(pixels, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0), interpolation="nearest")
+    ax.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[], title=title)
+    return ax
+
+
+def show_points(
+    ax: Axes, points: Float[Tensor, "n 2"], *, color: str = ORANGE, label: str = "", size: float = 14
+) -> Axes:
+    """Draw people as circles that leave the head visible."""
+    x, y = points.detach().cpu().unbind(1)
+    ax.scatter(x, y, s=size, facecolors="none", edgecolors=color, linewidths=1.2, label=label or None)
+    return ax
+
+
+def show_density(
+    ax: Axes, density: Float[Tensor, "h w"], *, stride: float = 1, title: str = "", most: float | None = None
+) -> AxesImage:
+    """Draw a density map in image pixels; returns the drawn map, for a colour bar in people per cell."""
+    height, width = density.shape
+    return_value = ax.imshow(
+        density.detach().cpu().numpy(),
+        cmap="magma",
+        vmin=0,
+        vmax=most,
+        extent=(0, width * stride, height * stride, 0),
+        interpolation="nearest",
+    )
+    ax.set(xticks=[], yticks=[], title=title)
+    return return_value
+
+
+def show_counts(
+    ax: Axes, truth: Sequence[float], predicted: Sequence[float], *, label: str = "", color: str = BLUE
+) -> Axes:
+    """Draw predicted against true counts, an image a point (LA fig. 2)."""
+    true, guess = count_pairs(truth, predicted)
+    most = max(float(true.max()), float(guess.max()), 1.0) * 1.05
+    ax.plot([0, most], [0, most], color=GREY, linewidth=0.8, linestyle="--")
+    name = f"{label} (MAE {mae(true, guess):.2f})" if label else f"MAE {mae(true, guess):.2f}"
+    ax.scatter(true, guess, s=12, alpha=0.7, color=color, label=name, edgecolors="none")
+    ax.set(xlabel="people annotated", ylabel="people predicted", xlim=(0, most), ylim=(0, most))
+    ax.legend(frameon=False, loc="upper left")
+    return ax
+
+
+def show_history(ax: Axes, history: Sequence[Mapping[str, Any]], *, baseline: float | None = None) -> Axes:
+    """Draw the validation MAE by epoch, and where given the MAE of predicting the training mean."""
+    epochs = [row["epoch"] for row in history]
+    ax.plot(epochs, [row["val_mae"] for row in history], color=BLUE, marker="o", markersize=3, label="validation")
+    if baseline is not None:
+        ax.axhline(baseline, color=GREY, linestyle="--", linewidth=1, label="predicting the training mean")
+    ax.set(xlabel="epoch", ylabel="MAE (people)", ylim=(0, None))
+    ax.legend(frameon=False)
+    return ax
+
+
+def show_count_histogram(ax: Axes, counts: Sequence[float], *, bins: int = 30, color: str = BLUE) -> Axes:
+    """Draw how many images have how many people, the number of images on a logarithmic axis (LA fig. 1)."""
+    ax.hist(np.asarray(counts), bins=bins, color=color)
+    ax.set(xlabel="people in the image", ylabel="images", yscale="log")
+    return ax
+
+
+def heat(values: Float[Tensor, "h w"]) -> np.ndarray:
+    """A map as RGB in [0, 1] over its own range, for overlays."""
+    import matplotlib
+
+    scaled = values.detach().cpu().double()
+    most = float(scaled.max()) if scaled.numel() else 0.0
+    return matplotlib.colormaps["magma"]((scaled / most if most > 0 else torch.zeros_like(scaled)).numpy())[..., :3]
