@@ -58,7 +58,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip --version > /dev/null 2>&1 || { echo "Making the environment in $(VENV)"; \
 		$(PYTHON) -m venv $(VENV); } || { echo "error: no venv, on Debian: apt install python3-venv" >&2; exit 1; }
 	@echo "Installing into $(VENV)"
-	@$(BIN)/python -m pip install --quiet -c constraints.txt uv \
+	@$(BIN)/python -m pip install -qq -c constraints.txt uv \
 		&& $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[test]' \
 		|| { echo "uv could not install it, trying pip"; \
 			$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'; }
