@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
@@ -84,12 +83,3 @@ def show_count_histogram(ax: Axes, counts: Sequence[float], *, bins: int = 30, c
     ax.hist(np.asarray(counts), bins=bins, color=color)
     ax.set(xlabel="people in the image", ylabel="images", yscale="log")
     return ax
-
-
-def heat(values: Float[Tensor, "h w"]) -> np.ndarray:
-    """A map as RGB in [0, 1] over its own range, for overlays."""
-    import matplotlib
-
-    scaled = values.detach().cpu().double()
-    most = float(scaled.max()) if scaled.numel() else 0.0
-    return matplotlib.colormaps["magma"]((scaled / most if most > 0 else torch.zeros_like(scaled)).numpy())[..., :3]

@@ -67,8 +67,8 @@ class CountingModel(nn.Module):
         """Start small and right in the mean.
 
         The head's weights are multiplied by 0.1 and its bias set so that an empty feature gives ``mean_density``
-        people per cell. A map that starts at a wrong scale spends its first epochs on the mean, and a ReLU head that starts below zero
-        everywhere never recovers.
+        people per cell. A map that starts at a wrong scale spends its first epochs on the mean, and a ReLU head that
+        starts below zero everywhere never recovers.
         """
         check_positive(mean_density, "mean_density")
         if self.head.bias is None:

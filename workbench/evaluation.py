@@ -1,0 +1,58 @@
+"""A model on a data set: what it predicts for each image, and the scores of that."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from workbench.data.sample import CrowdSample
+from workbench.metrics import count_scores
+
+
+class Counted(NamedTuple):
+    """One image: its name, the people annotated, the people predicted."""
+
+    name: str
+    truth: float
+    predicted: float
+
+
+@contextmanager
+def inference(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; the mode it found is restored."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)
+
+
+def count_people(density: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b"]:
+    """The count of each image: the sum of its density map."""
+    return density.float().sum(dim=(1, 2, 3))
+
+
+def evaluate(model: nn.Module, samples: Iterable[CrowdSample]) -> list[Counted]:
+    """Count the people in each sample, one whole image at a time.
+
+    Args:
+        model: maps (1, 3, H, W) to a density map; its device and dtype are used.
+        samples: a data set or any iterable of samples.
+    """
+    parameter = next(model.parameters())
+    results = []
+    with inference(model):
+        for sample in samples:
+            density = model(sample.image[None].to(parameter))
+            results.append(Counted(sample.name, float(sample.count), float(count_people(density))))
+    return results
+
+
+def scores(results: list[Counted]) -> dict[str, float]:
+    """MAE, RMSE, NAE and bias of counted images, see :mod:`workbench.metrics`."""
+    return count_scores([row.truth for row in results], [row.predicted for row in results])

@@ -1,0 +1,204 @@
+"""An experiment: a frozen configuration -> a training run -> weights and a record.
+
+The folder of a run holds ``config.json``, ``checkpoint.pt`` while it trains, ``weights.pt`` (the model of the best
+validation MAE with its configuration, what ``workbench predict`` takes) and ``record.json``. Calling it again with
+the same configuration goes on where it stopped, or gives the record if it had ended.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning_fabric import Fabric, seed_everything
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from workbench.data import open_dataset
+from workbench.data.patches import TrainingPatches
+from workbench.evaluation import Counted, evaluate, scores
+from workbench.files import atomic_write, write_json
+from workbench.losses import build_loss
+from workbench.metrics import mae
+from workbench.models import CountingModel, build_model
+from workbench.models.weights import load_weights, read_state
+from workbench.records import Record, Timing, now, read_record, versions
+from workbench.sampling import build_sampler
+from workbench.training import Step, build_optimizer, build_schedule, fit, mean_density
+
+
+class Config(BaseModel):
+    """Everything that a run depends on; frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str = "scenes"
+    root: str | None = None
+    dataset_options: dict[str, Any] = Field(default_factory=dict)
+    model: str = "csrnet"
+    model_options: dict[str, Any] = Field(default_factory=dict)
+    weights: str | None = None
+    loss: str = "l2"
+    convention: Literal["paper", "official"] = "paper"
+    loss_options: dict[str, Any] = Field(default_factory=dict)
+    sampler: str = "random"
+    sampler_options: dict[str, Any] = Field(default_factory=dict)
+    crop: int = Field(128, ge=16)
+    flip: bool = True
+    batch_size: int = Field(8, ge=1)
+    epochs: int = Field(20, ge=1)
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    schedule: Literal["constant", "cosine", "exponential"] = "cosine"
+    clip_norm: float | None = Field(None, gt=0)
+    calibrate: bool = True
+    seed: int = Field(0, ge=0)
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
+    accelerator: str = "auto"
+    workers: int = Field(0, ge=0)
+    checkpoint_steps: int | None = Field(None, ge=1)
+
+    @property
+    def identity(self) -> str:
+        """The configuration as one line: two runs of one identity are the same run."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True)
+
+
+def build_config(**options: Any) -> Config:
+    """A configuration from keys and values.
+
+    Raises:
+        ValueError: one line an unknown key or a value out of range, with what was expected.
+    """
+    try:
+        return Config(**options)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            key = ".".join(map(str, problem["loc"]))
+            if problem["type"] == "extra_forbidden":
+                lines.append(f"unknown key {key!r}, expected one of {', '.join(Config.model_fields)}")
+            else:
+                lines.append(f"{key} is {problem['input']!r}: {problem['msg']}")
+        raise ValueError("configuration: " + "; ".join(lines)) from None
+
+
+def run_experiment(
+    config: Config,
+    folder: str | Path,
+    *,
+    on_step: Callable[[Step], None] | None = None,
+    on_epoch: Callable[[dict[str, Any]], None] | None = None,
+) -> Record:
+    """Train, choose the weights on held-out training images, and score them on the test images.
+
+    Args:
+        config: the configuration.
+        folder: where the run lives; taken up again if it was stopped.
+        on_step: told after each step.
+        on_epoch: told each epoch's row of the history.
+
+    Returns:
+        The run's record. Metrics: the test scores, and ``baseline_mae``, that of predicting the mean count of the
+        training images.
+
+    Raises:
+        ValueError: a key or value of the configuration is not known, or the folder belongs to another run.
+    """
+    folder = Path(folder)
+    known = folder / "config.json"
+    if known.exists() and build_config(**json.loads(known.read_text())) != config:
+        raise ValueError(f"{folder} belongs to a run of another configuration; choose another folder")
+    if (folder / "record.json").exists():
+        return read_record(folder / "record.json")
+    started = now()
+    seed_everything(config.seed, verbose=False)
+
+    def data(split: str) -> Any:
+        return open_dataset(config.dataset, root=config.root, split=split, **config.dataset_options)
+
+    train, held_out, test = data("train"), data("val"), data("test")
+    patches = TrainingPatches(train, config.crop, flip=config.flip)
+    model = build_model(config.model, weights=config.weights, **config.model_options)
+    if config.calibrate:
+        model.calibrate(mean_density(patches, model.stride))
+    loss = build_loss(config.loss, stride=model.stride, convention=config.convention, **config.loss_options)
+    sampler = build_sampler(
+        config.sampler,
+        samples=len(patches),
+        batch_size=config.batch_size,
+        seed=config.seed,
+        **config.sampler_options,
+    )
+    optimizer = build_optimizer(
+        model, config.optimizer, learning_rate=config.learning_rate, weight_decay=config.weight_decay
+    )
+    write_json(known, config.model_dump(mode="json"))
+    history = fit(
+        model,
+        loss,
+        patches,
+        sampler,
+        optimizer=optimizer,
+        schedule=build_schedule(optimizer, config.schedule, epochs=config.epochs),
+        epochs=config.epochs,
+        validate=lambda network: known_scores(evaluate(network, held_out)),
+        fabric=Fabric(accelerator=config.accelerator, devices=1, precision=config.precision),
+        workers=config.workers,
+        clip_norm=config.clip_norm,
+        checkpoint=folder / "checkpoint.pt",
+        checkpoint_steps=config.checkpoint_steps,
+        identity=config.identity,
+        on_step=on_step,
+        on_epoch=on_epoch,
+    )
+    begun = time.perf_counter()
+    results = evaluate(model, test)
+    mean_count = sum(len(train.points(index)) for index in range(len(train))) / len(train)
+    truth = [row.truth for row in results]
+    record = Record(
+        name=folder.name,
+        config=config.model_dump(mode="json"),
+        seed=config.seed,
+        versions=versions(),
+        metrics={**known_scores(results), "baseline_mae": mae(truth, [mean_count] * len(truth))},
+        history=[{key: value for key, value in row.items() if key != "seconds"} for row in history],
+        timing=Timing(
+            started=started,
+            seconds=sum(row["seconds"] for row in history) + time.perf_counter() - begun,
+        ),
+    )
+    save_weights(model, config, folder / "weights.pt")
+    record.write(folder / "record.json")
+    (folder / "checkpoint.pt").unlink(missing_ok=True)
+    return record
+
+
+def known_scores(results: list[Counted]) -> dict[str, float]:
+    """The scores that are defined for these images: NAE is not where nobody is in any of them."""
+    return {name: value for name, value in scores(results).items() if math.isfinite(value)}
+
+
+def save_weights(model: CountingModel, config: Config, path: str | Path) -> None:
+    """Write a model's weights with what is needed to build it again."""
+    with atomic_write(path) as file:
+        torch.save({"model": model.state_dict(), "config": config.model_dump(mode="json")}, file)
+
+
+def open_model(path: str | Path) -> CountingModel:
+    """Build the model that a file of :func:`save_weights` holds.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a file of this workbench's weights, or damaged.
+    """
+    state = read_state(path)
+    if not isinstance(state.get("config"), dict) or not isinstance(state.get("model"), dict):
+        raise ValueError(f"weights: {path} was not written by `workbench train`, expected its weights.pt")
+    config = build_config(**state["config"])
+    model = build_model(config.model, **config.model_options)
+    load_weights(model, path)
+    return model.eval()
