@@ -15,7 +15,7 @@ def local_maxima(
 
     The map is enlarged bilinearly to the image; a pixel is a candidate if it is the maximum of the 3 x 3 window
     around it; candidates of more than ``threshold`` are kept. Pixels of equal value that touch each other are one
-    maximum, put at the middle of them.
+    maximum, put at the middle of them, unless one of them touches a higher pixel.
 
     Args:
         density: (H, W), people per cell.
@@ -29,16 +29,18 @@ def local_maxima(
         Wan, Liu and Chan, CVPR 2021, sec. 3.4.
     """
     from scipy import ndimage
+    from skimage.morphology import local_maxima as regional_maxima
 
     check_tensor(density, "density", shape=(None, None))
     check_not_negative(density, "density")
     check_positive(threshold, "threshold", zero=True)
     large = F.interpolate(density.detach()[None, None], size=size, mode="bilinear", align_corners=False)
-    peak = (large == F.max_pool2d(large, 3, stride=1, padding=1)) & (large > threshold)
-    labels, found = ndimage.label(peak[0, 0].cpu().numpy(), structure=[[1, 1, 1]] * 3)
-    if not found:
-        return density.new_zeros(0, 2), density.new_zeros(0)
+    # a border below everything lets maxima lie at the image's edge, and a constant map be one
+    values = F.pad(large[0, 0], (1, 1, 1, 1), value=-1.0).cpu().numpy()
+    peak = regional_maxima(values)[1:-1, 1:-1] & (values[1:-1, 1:-1] > threshold)
+    labels, found = ndimage.label(peak, structure=[[1, 1, 1]] * 3)
     ranks = range(1, found + 1)
-    middle = torch.as_tensor(ndimage.center_of_mass(labels > 0, labels, ranks)).to(density)
-    height = torch.as_tensor(ndimage.maximum(large[0, 0].cpu().numpy(), labels, ranks)).to(density)
-    return middle.flip(1) + 0.5, height
+    middle = torch.as_tensor(ndimage.center_of_mass(peak, labels, ranks), dtype=density.dtype).reshape(-1, 2)
+    height = torch.as_tensor(ndimage.maximum(values[1:-1, 1:-1], labels, ranks), dtype=density.dtype)
+    points = middle.flip(1) + 0.5
+    return points.to(density.device), height.to(density.device)
