@@ -1,5 +1,6 @@
 """Points from a density map."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -34,13 +35,14 @@ def local_maxima(
     check_tensor(density, "density", shape=(None, None))
     check_not_negative(density, "density")
     check_positive(threshold, "threshold", zero=True)
-    large = F.interpolate(density.detach()[None, None], size=size, mode="bilinear", align_corners=False)
-    # a border below everything lets maxima lie at the image's edge, and a constant map be one
-    values = F.pad(large[0, 0], (1, 1, 1, 1), value=-1.0).cpu().numpy()
-    peak = regional_maxima(values)[1:-1, 1:-1] & (values[1:-1, 1:-1] > threshold)
+    large = F.interpolate(density.detach().double()[None, None], size=size, mode="bilinear", align_corners=False)
+    values = large[0, 0].cpu().numpy()
+    # flat parts are flat only up to rounding; a border below everything lets maxima lie at the image's edge
+    level = np.pad(np.rint(values / max(values.max(), 1e-300) * 1e9), 1, constant_values=-1)
+    peak = regional_maxima(level)[1:-1, 1:-1] & (values > threshold)
     labels, found = ndimage.label(peak, structure=[[1, 1, 1]] * 3)
     ranks = range(1, found + 1)
     middle = torch.as_tensor(ndimage.center_of_mass(peak, labels, ranks), dtype=density.dtype).reshape(-1, 2)
-    height = torch.as_tensor(ndimage.maximum(values[1:-1, 1:-1], labels, ranks), dtype=density.dtype)
+    height = torch.as_tensor(ndimage.maximum(values, labels, ranks), dtype=density.dtype)
     points = middle.flip(1) + 0.5
     return points.to(density.device), height.to(density.device)
