@@ -1,0 +1,35 @@
+"""Data sets of crowd images, one reader a file."""
+
+from pathlib import Path
+from typing import Any
+
+from workbench.data.sample import CrowdBatch, CrowdDataset, CrowdSample, Draw, collate
+from workbench.registry import build
+
+DATASETS = {
+    "scenes": "workbench.data.scenes:Scenes",
+}
+
+__all__ = ["DATASETS", "CrowdBatch", "CrowdDataset", "CrowdSample", "Draw", "collate", "open_dataset"]
+
+
+def open_dataset(name: str, root: str | Path | None = None, split: str = "train", **options: Any) -> Any:
+    """Open a data set by its name.
+
+    Args:
+        name: one of ``DATASETS``.
+        root: the folder it lies in; None for data sets that are built in.
+        split: "train", "val", "trainval" or "test". "val" is held out of the official training part (a share
+            ``validation``, 0.1 unless told), "trainval" is that part whole: test images never serve to choose a model.
+        options: the data set's own options, see its class.
+
+    Returns:
+        A :class:`CrowdDataset` of :class:`CrowdSample`; "digits" is a data set of labelled images.
+
+    Raises:
+        ValueError: the name or an option is not known, an option's value is out of range, or the files are wrong.
+        FileNotFoundError: files are missing under ``root``.
+    """
+    if root is not None:
+        options["root"] = root
+    return build(DATASETS, name, "dataset", split=split, **options)

@@ -1,0 +1,141 @@
+"""What passes between data, samplers and training: one image with its people, a batch of them, a draw."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.utils.data import Dataset
+
+
+class Draw(NamedTuple):
+    """What a batch sampler asks a training data set for.
+
+    Everything random done to the sample comes from ``seed`` alone, so a draw gives the same pixels in any worker
+    process and after a resumed run.
+    """
+
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a draw
+    seed: int
+
+
+@dataclass(frozen=True)
+class CrowdSample:
+    """One image and the people in it; ``None`` where the data set does not know.
+
+    Attributes:
+        image: (3, H, W), RGB in [0, 1].
+        points: (N, 2), x then y, image pixels, one a person; N may be 0.
+        name: what the data set calls the image.
+        head_sizes: (N,), height of each head in pixels.
+        boxes: (N, 4), x1, y1, x2, y2 of each head in pixels; a box may reach past the image.
+        roi: (H, W), true where people are annotated and counted.
+        perspective: (H, W), height in pixels of a head whose centre lies at the pixel.
+        depth: (H, W), distance from the camera in the data set's unit.
+        level: the data set's own name for the density, weather or scene level.
+        label: number of the class or scene.
+    """
+
+    image: Float[Tensor, "3 h w"]
+    points: Float[Tensor, "n 2"]
+    name: str
+    head_sizes: Float[Tensor, "n"] | None = None
+    boxes: Float[Tensor, "n 4"] | None = None
+    roi: Bool[Tensor, "h w"] | None = None
+    perspective: Float[Tensor, "h w"] | None = None
+    depth: Float[Tensor, "h w"] | None = None
+    level: str | None = None
+    label: int | None = None
+
+    @property
+    def count(self) -> int:
+        """Number of annotated people."""
+        return len(self.points)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the image."""
+        return self.image.shape[1], self.image.shape[2]
+
+
+@dataclass(frozen=True)
+class CrowdBatch:
+    """Images of one size with their points, as losses take them.
+
+    Attributes:
+        images: (B, 3, H, W), RGB in [0, 1].
+        points: B tensors (N_i, 2), x then y, image pixels.
+        names: B names.
+    """
+
+    images: Float[Tensor, "b 3 h w"]
+    points: list[Float[Tensor, "_ 2"]]
+    names: list[str]
+
+    @property
+    def counts(self) -> Float[Tensor, "b"]:
+        """Number of people in each image, in the images' dtype."""
+        return self.images.new_tensor([len(points) for points in self.points])
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def to(self, device: torch.device | str) -> "CrowdBatch":
+        """The batch on another device."""
+        return CrowdBatch(self.images.to(device), [points.to(device) for points in self.points], self.names)
+
+
+def collate(samples: Sequence[CrowdSample]) -> CrowdBatch:
+    """Stack samples of one size: the ``collate_fn`` of a ``DataLoader``.
+
+    Raises:
+        ValueError: no samples, or images of different sizes.
+    """
+    if not samples:
+        raise ValueError("samples is empty, expected at least one")
+    first = samples[0]
+    for sample in samples:
+        if sample.size != first.size:
+            raise ValueError(
+                f"samples hold images of different sizes, {first.name!r} with (H, W) = {first.size} and "
+                f"{sample.name!r} with {sample.size}; expected one size (see TrainingPatches)"
+            )
+    images = torch.stack([sample.image for sample in samples])
+    return CrowdBatch(images, [sample.points for sample in samples], [sample.name for sample in samples])
+
+
+class CrowdDataset(Dataset[CrowdSample]):
+    """A data set of crowd samples, asked by index.
+
+    Besides the samples it gives every image's name and, without decoding an image, its annotated points.
+    """
+
+    @property
+    def names(self) -> list[str]:
+        """The images' names, in the order of the data set."""
+        raise NotImplementedError
+
+    def points(self, index: int) -> Float[Tensor, "n 2"]:
+        """The annotated points of one image, read without decoding the image."""
+        raise NotImplementedError
+
+    def __getitem__(self, index: int) -> CrowdSample:
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def at(self, index: int) -> int:
+        """``index`` counted from the start, from the end where it is negative.
+
+        Raises:
+            TypeError: not a whole number.
+            IndexError: outside the data set.
+        """
+        if not isinstance(index, int) or isinstance(index, bool):
+            raise TypeError(f"index is a {type(index).__name__}, expected a whole number")
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"index is {index}, expected one within a data set of {len(self)} images")
+        return index % len(self)

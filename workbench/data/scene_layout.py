@@ -1,0 +1,191 @@
+"""Who stands where in a crowd scene: a camera over a plane, and a clustered point process on the plane.
+
+Lengths on the plane are head heights. A camera looks level, its horizon at one row of the image: a head whose centre
+lies at row y is ``(y - horizon) / rise`` pixels high, where ``rise`` is the camera's height above the heads. People
+spread evenly over the plane are therefore small and dense far away, large and sparse near.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from workbench.data.scene_sprites import BODY, HEAD_WIDTH, NECK, POSES
+
+SPACING = 1.9  # least distance of two people on the plane, head heights
+APART = 0.6  # least distance of two heads in the image, heights of the larger one
+FACING = 0.85  # share of people whose face is seen
+
+
+@dataclass(frozen=True)
+class ScenePreset:
+    """What kind of crowd a scene shows.
+
+    Attributes:
+        size: (H, W) in pixels.
+        median: median number of people that a scene aims at; the numbers are log-normal.
+        spread: standard deviation of the number's logarithm.
+        most: the largest number.
+        nobody: share of the scenes without people.
+        far: height in pixels of the farthest heads.
+        near: (least, most) height in pixels of a head at the bottom of the image.
+    """
+
+    size: tuple[int, int]
+    median: float
+    spread: float
+    most: int
+    nobody: float
+    far: float
+    near: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Camera:
+    """How the plane is seen.
+
+    Attributes:
+        horizon: its row, also outside the image.
+        rise: height above the heads, head heights.
+        focal: focal length, pixels.
+        first_row: row of the farthest heads, also above the image.
+    """
+
+    horizon: float
+    rise: float
+    focal: float
+    first_row: float
+
+    def head_height(self, y: np.ndarray) -> np.ndarray:
+        """Height in pixels of a head whose centre lies at row ``y``; zero at the horizon and above."""
+        return np.maximum((y - self.horizon) / self.rise, 0)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The people of one scene, far to near: arrays of one entry a person.
+
+    Attributes:
+        camera: how they are seen.
+        left: first column of the head in pixels, may lie outside the image.
+        top: first row of the head in pixels.
+        size: height of the head in whole pixels.
+        face: index of the face, -1 where the head is seen from behind.
+        mirrored: whether the face is mirrored.
+        pose: which body.
+    """
+
+    camera: Camera
+    left: np.ndarray
+    top: np.ndarray
+    size: np.ndarray
+    face: np.ndarray
+    mirrored: np.ndarray
+    pose: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.size)
+
+    @property
+    def width(self) -> np.ndarray:
+        """Width of each head in whole pixels."""
+        return np.maximum(1, np.round(self.size * HEAD_WIDTH)).astype(int)
+
+    @property
+    def centre(self) -> np.ndarray:
+        """(N, 2) centres of the heads, x then y, in pixels."""
+        return np.stack([self.left + self.width / 2, self.top + self.size / 2], axis=1)
+
+    @property
+    def body_left(self) -> np.ndarray:
+        """First column of each body."""
+        width = np.maximum(1, np.round(self.size * BODY[0]))
+        return np.round(self.centre[:, 0] - width / 2).astype(int)
+
+    @property
+    def body_top(self) -> np.ndarray:
+        """First row of each body."""
+        return np.round(self.top + self.size * (1 - NECK)).astype(int)
+
+
+def draw_camera(rng: np.random.Generator, preset: ScenePreset) -> Camera:
+    """A camera whose horizon lies in the upper part of the image or above it."""
+    height, width = preset.size
+    near = rng.uniform(*preset.near)
+    horizon = height * rng.uniform(-1.1, 0.3)
+    rise = (height - horizon) / near
+    return Camera(horizon, rise, width * rng.uniform(1.0, 1.5), horizon + preset.far * rise)
+
+
+def draw_count(rng: np.random.Generator, preset: ScenePreset) -> int:
+    """How many people a scene aims at: nobody, or a log-normal number."""
+    nobody, number = rng.random(), np.exp(rng.normal(np.log(preset.median), preset.spread))
+    return 0 if nobody < preset.nobody else int(np.clip(np.round(number), 1, preset.most))
+
+
+def _candidates(rng: np.random.Generator, camera: Camera, size: tuple[int, int], count: int, groups: int) -> np.ndarray:
+    """(count, 3) column of the head's centre, distance on the plane and head height, evenly or around ``groups``."""
+    height, width = size
+    # beyond the image's edges too, where heads and bodies are cut
+    farthest = camera.focal / camera.head_height(np.array(max(camera.first_row, -0.2 * height)))
+    nearest = camera.focal / camera.head_height(np.array(1.06 * height))
+
+    def evenly(number: int) -> tuple[np.ndarray, np.ndarray]:
+        # the visible strip of the plane widens with the distance, so the distance's density grows as the distance
+        far = np.sqrt(rng.uniform(nearest**2, farthest**2, number))
+        return rng.uniform(-0.55, 0.55, number) * width / camera.focal * far, far
+
+    across, far = evenly(count)
+    centre_across, centre_far = evenly(groups)
+    reach = rng.uniform(1.5, 6.0, groups)
+    group = rng.integers(groups, size=count)
+    grouped = rng.random(count) < 0.7
+    across = np.where(grouped, centre_across[group] + reach[group] * rng.standard_normal(count), across)
+    far = np.where(grouped, centre_far[group] + reach[group] * rng.standard_normal(count), far)
+    seen = (far >= nearest) & (far <= farthest) & (np.abs(across) < 0.55 * width / camera.focal * far)
+    return np.stack([across, far], axis=1)[seen]
+
+
+def _spread_out(places: np.ndarray, camera: Camera, most: int) -> np.ndarray:
+    """The first ``most`` of the places at which nobody stands in another, in the plane or in the image."""
+    across, far = places.T
+    size = camera.focal / far
+    column, row = across * size, camera.rise * size
+    near_on_plane = np.hypot(across[:, None] - across, far[:, None] - far) < SPACING
+    near_in_image = np.hypot(column[:, None] - column, row[:, None] - row) < APART * np.maximum(size[:, None], size)
+    taken = near_on_plane | near_in_image
+    free = np.ones(len(places), dtype=bool)
+    kept = []
+    for index in range(len(places)):
+        if free[index]:
+            kept.append(index)
+            free &= ~taken[index]
+            if len(kept) == most:
+                break
+    return places[kept]
+
+
+def draw_layout(rng: np.random.Generator, preset: ScenePreset, faces: range) -> Layout:
+    """Draw the people of one scene; their faces come from ``faces``."""
+    camera = draw_camera(rng, preset)
+    count = draw_count(rng, preset)
+    groups = 1 + rng.poisson(count / 8)
+    places = np.empty((0, 2))
+    if count:
+        places = _spread_out(_candidates(rng, camera, preset.size, 4 * count + 16, groups), camera, count)
+    places = places[np.argsort(-places[:, 1], kind="stable")]
+    number = len(places)
+    height = camera.focal / places[:, 1]
+    size = np.maximum(np.round(height * rng.uniform(0.93, 1.07, number)), 2).astype(int)
+    x = preset.size[1] / 2 + places[:, 0] * height
+    y = camera.horizon + camera.rise * height
+    width = np.round(size * HEAD_WIDTH)
+    face = rng.integers(faces.start, faces.stop, number)
+    return Layout(
+        camera=camera,
+        left=np.round(x - width / 2).astype(int),
+        top=np.round(y - size / 2).astype(int),
+        size=size,
+        face=np.where(rng.random(number) < FACING, face, -1),
+        mirrored=rng.random(number) < 0.5,
+        pose=rng.integers(POSES, size=number),
+    )
