@@ -1,0 +1,129 @@
+"""The parameters of a notebook: what its parameters cell declares, and values of the declared types."""
+
+import ast
+import json
+import tokenize
+from collections.abc import Iterator, Mapping
+from io import StringIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import nbformat
+from pydantic import FiniteFloat, TypeAdapter, ValidationError
+
+PRESETS = ("smoke", "default", "paper")
+TYPES: dict[str, Any] = {
+    "bool": bool,
+    "int": int,
+    "float": FiniteFloat,
+    "str": str,
+    "list[int]": list[int],
+    "list[float]": list[FiniteFloat],
+    "list[str]": list[str],
+}
+
+
+class Parameter(NamedTuple):
+    """One line of a parameters cell: ``name: type = default  # help``."""
+
+    name: str
+    type: str
+    default: Any
+    help: str
+
+
+def read_notebook(path: str | Path) -> nbformat.NotebookNode:
+    """The notebook at ``path``, brought to format 4.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not a notebook.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"notebook {path} does not exist")
+    try:
+        return nbformat.read(path, as_version=4)
+    except (ValueError, KeyError, TypeError, AttributeError, nbformat.ValidationError) as error:
+        raise ValueError(f"{path} is not a notebook: {error}") from error
+
+
+def read_parameters(path: str | Path) -> dict[str, Parameter]:
+    """What the cell tagged "parameters" of the notebook at ``path`` declares, by name.
+
+    papermill's own reading of the cell skips a line with an "=" in its help, so that it is not used.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: not a notebook, not exactly one parameters cell, or a line that is not
+            ``name: type = default  # help`` with a type of :data:`TYPES`.
+    """
+    cells = [cell for cell in read_notebook(path).cells if "parameters" in cell.metadata.get("tags", [])]
+    if len(cells) != 1:
+        raise ValueError(f"{path} has {len(cells)} cells tagged 'parameters', expected one")
+    try:
+        return {parameter.name: parameter for parameter in _parse(cells[0].source)}
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f"the parameters cell of {path}: {error}") from error
+
+
+def _parse(source: str) -> Iterator[Parameter]:
+    comments = {
+        token.start[0]: token.string.lstrip("# ").rstrip()
+        for token in tokenize.generate_tokens(StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    for line in ast.parse(source).body:
+        text = ast.unparse(line)
+        if not isinstance(line, ast.AnnAssign) or not isinstance(line.target, ast.Name) or line.value is None:
+            raise ValueError(f"{text!r} found, expected 'name: type = default  # help'")
+        declared = ast.unparse(line.annotation)
+        if declared not in TYPES:
+            raise ValueError(f"{text!r} has the type {declared}, expected one of {', '.join(TYPES)}")
+        name = line.target.id
+        default = typed(name, ast.literal_eval(line.value), declared)
+        yield Parameter(name, declared, default, comments.get(line.end_lineno or line.lineno, ""))
+
+
+def typed_parameters(known: Mapping[str, Parameter], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values ``given`` in the types that the notebook declares.
+
+    Args:
+        known: of :func:`read_parameters`.
+        given: values by name; a string is read as the declared type (``"1e-4"`` as a float, ``"a,b"`` or
+            ``'["a", "b"]'`` as a list).
+
+    Raises:
+        ValueError: a name is not known (the message lists the known ones), or a value does not fit its type.
+    """
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise ValueError(f"unknown parameter {', '.join(map(repr, unknown))}, expected one of {', '.join(known)}")
+    values = {name: typed(name, value, known[name].type) for name, value in given.items()}
+    preset = values.get("preset", PRESETS[0])
+    if preset not in PRESETS:
+        raise ValueError(f"preset is {preset!r}, expected one of {', '.join(map(repr, PRESETS))}")
+    return values
+
+
+def typed(name: str, value: Any, declared: str) -> Any:
+    """``value`` as the type ``declared``, a key of :data:`TYPES`; errors as in :func:`typed_parameters`."""
+    adapter: TypeAdapter[Any] = TypeAdapter(TYPES[declared])
+    try:
+        if not isinstance(value, str) or declared == "str":
+            return adapter.validate_python(value, strict=True)
+        if declared.startswith("list"):
+            return adapter.validate_python(_items(value))
+        return adapter.validate_python(value)
+    except ValidationError:
+        raise ValueError(f"parameter {name} is {value!r}, expected {declared}") from None
+
+
+def _items(text: str) -> Any:
+    """The items of a list written as JSON or with commas."""
+    if text.strip().startswith("["):
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError:
+            return None
+    return [item.strip() for item in text.split(",") if item.strip()]

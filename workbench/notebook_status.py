@@ -1,0 +1,93 @@
+"""What became of a notebook: one status.json a run, written when it starts and again when it ends.
+
+papermill's own file says that every cell completed after a kernel's death or a time-out; this one does not.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from workbench.files import write_json
+from workbench.records import read_model
+
+State = Literal["running", "completed", "failed", "died", "timeout", "interrupted"]
+
+
+class Failure(BaseModel):
+    """Why a notebook did not complete.
+
+    Attributes:
+        type: name of the exception.
+        message: of the exception.
+        cell: index of the cell from 0, where known.
+        traceback: the last lines of it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: str
+    message: str
+    cell: int | None = None
+    traceback: str = ""
+
+
+class Status(BaseModel):
+    """Of one run of one notebook.
+
+    Attributes:
+        name: of the notebook, without its suffix.
+        state: "running" also stands where the machine went down before the end.
+        started: UTC, ISO 8601.
+        seconds: from start to end; 0 while it runs.
+        parameters: that it was given, the preset and the run's folder not among them.
+        preset: that it was given, if any.
+        notebook: name of the executed notebook, a file beside the status.
+        error: why it did not complete.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    state: State
+    started: str
+    seconds: float = Field(default=0, ge=0)
+    parameters: dict[str, Any] = {}
+    preset: str | None = None
+    notebook: str
+    error: Failure | None = None
+
+    @property
+    def completed(self) -> bool:
+        """Whether every cell ran to its end."""
+        return self.state == "completed"
+
+    def write(self, folder: Path) -> None:
+        """Write status.json into ``folder``, whole or not at all."""
+        write_json(folder / "status.json", self.model_dump(mode="json"))
+
+
+def read_status(folder: str | Path) -> Status:
+    """The status in ``folder``.
+
+    Raises:
+        FileNotFoundError: there is no status.json.
+        ValueError: the file is not a status.
+    """
+    return read_model(Status, Path(folder) / "status.json", "a status")
+
+
+class Job(BaseModel):
+    """What a worker is asked to execute.
+
+    Attributes:
+        notebook: path of the notebook.
+        folder: of the run; the status of the run that begins lies there already.
+        parameters: values in the types that the notebook declares.
+        timeout: seconds that one cell may take, None for no limit.
+    """
+
+    notebook: Path
+    folder: Path
+    parameters: dict[str, Any]
+    timeout: float | None = None
