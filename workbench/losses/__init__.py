@@ -6,6 +6,7 @@ from workbench.losses.base import CrowdLoss
 from workbench.registry import build
 
 LOSSES = {
+    "bayesian": "workbench.losses.bayesian:BayesianLoss",
     "l2": "workbench.losses.l2:L2Loss",
 }
 

@@ -1,0 +1,217 @@
+"""The Bayesian loss: each cell's density is shared among the annotations by their posterior."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.checks import check_points, check_positive, check_tensor
+from workbench.losses.base import CrowdLoss
+from workbench.losses.nearest import as_array, grid, nearest
+from workbench.points import cell_axis, cell_centres
+
+PAPER_RATIO, OFFICIAL_RATIO = 0.15, 1.0
+CHUNK = 1 << 20  # entries of a cells x annotations block at a time, for the cells that need the log domain
+
+
+def background_log_likelihood(
+    points: Float[Tensor, "n 2"],
+    size: tuple[int, int],
+    *,
+    sigma: float,
+    stride: float,
+    distance: float,
+    convention: str = "paper",
+) -> Float[Tensor, "h w"]:
+    r"""Log-likelihood of each cell under its dummy background point, at ``distance`` from the nearest annotation.
+
+    .. math:: \log \bar k_i = -(d - r_i)^2 / 2 \sigma^2, \quad r_i = \|x_i - y_{\eta(i)}\|
+
+    which is eq. (7) of the supplement with :math:`\varepsilon = 2 \sigma^2`. The published code has
+    :math:`-d^2 / (2 \sigma^2 r_i^2)` instead.
+
+    Args:
+        points: (N, 2), at least one, image pixels.
+        size: (H, W) of the map in cells.
+        sigma: standard deviation in image pixels.
+        stride: side of a cell in image pixels.
+        distance: d in image pixels.
+        convention: "paper" or "official".
+    """
+    radius = torch.as_tensor(nearest(as_array(points), grid(size, stride))[0]).to(points).reshape(size)
+    # the published code guards its division with 1e-5 square pixels
+    squared = distance**2 / (radius.square() + 1e-5) if convention == "official" else (distance - radius).square()
+    return -squared / (2 * sigma**2)
+
+
+def posterior(
+    points: Float[Tensor, "n 2"],
+    size: tuple[int, int],
+    *,
+    sigma: float = 8.0,
+    stride: float = 8,
+    background: Float[Tensor, "h w"] | None = None,
+) -> Float[Tensor, "k h w"]:
+    r"""The posterior of each annotation at each cell, and last that of the background if it is given.
+
+    .. math:: \hat\pi_{ij} = \frac{K_{ij}}{\bar k_i + \sum_k K_{ik}}, \quad K_{ij} = \exp(-\|x_i - y_j\|^2 / 2\sigma^2)
+
+    The whole (N, H, W) array, for pictures and tests; :func:`expected_counts` needs no such array.
+
+    Args:
+        points: (N, 2), at least one, image pixels.
+        size: (H, W) of the map in cells.
+        sigma: standard deviation in image pixels.
+        stride: side of a cell in image pixels.
+        background: (H, W) log-likelihoods, see :func:`background_log_likelihood`.
+
+    Returns:
+        (N, H, W), or (N + 1, H, W) with a background; sums to one over its first dimension. The background's part
+        is the weight of eq. (4) of the supplement.
+
+    Raises:
+        ValueError: no points, or a setting out of range.
+    """
+    check_points(points)
+    check_positive(sigma, "sigma")
+    if not len(points):
+        raise ValueError("points has no entries, expected at least one annotation to share the density among")
+    cells = cell_centres(size, stride, dtype=points.dtype, device=points.device)
+    extra = None if background is None else background.reshape(-1)
+    return _softmax(cells, points, sigma, extra).T.reshape(-1, *size)
+
+
+def _softmax(cells: Tensor, points: Tensor, sigma: float, background: Tensor | None) -> Tensor:
+    squared = (cells[:, None] - points).square()
+    logits = -(squared[..., 0] + squared[..., 1]) / (2 * sigma**2)
+    if background is not None:
+        logits = torch.cat([logits, background[:, None]], dim=1)
+    return torch.softmax(logits, dim=1)
+
+
+def expected_counts(
+    density: Float[Tensor, "h w"],
+    points: Float[Tensor, "n 2"],
+    *,
+    sigma: float = 8.0,
+    stride: float = 8,
+    background: Float[Tensor, "h w"] | None = None,
+) -> tuple[Float[Tensor, "n"], Float[Tensor, ""]]:
+    r"""The people that the density gives to each annotation, :math:`\sum_i \hat\pi_{ij} a_i`, and to the background.
+
+    A Gaussian on a grid is a product of one factor a row and one a column, so the denominators and the sums are
+    matrix products of (H, N) and (N, W). Cells so far from everybody that the product underflows are the exception:
+    those go through a softmax in the log domain.
+
+    Args:
+        density: (H, W), people per cell.
+        points: (N, 2), at least one, image pixels.
+        sigma: standard deviation in image pixels.
+        stride: side of a cell in image pixels.
+        background: (H, W) log-likelihoods of the background, or None for no background.
+
+    Returns:
+        (N,) expected counts and the background's; together they sum to the density's sum.
+    """
+    check_tensor(density, "density", shape=(None, None))
+    height, width = density.shape
+    limits = torch.finfo(density.dtype)
+    kernels = []
+    for length, coordinate in ((height, points[:, 1]), (width, points[:, 0])):
+        centres = cell_axis(length, stride, dtype=density.dtype, device=density.device)
+        exponent = -(centres[:, None] - coordinate).square() / (2 * sigma**2)
+        # denormal results cost a CPU ten times the time of others, and are nothing beside the floor below
+        underflow = exponent < math.log(limits.tiny)
+        kernels.append(exponent.masked_fill(underflow, 0).exp().masked_fill(underflow, 0))
+    rows, columns = kernels
+    likelihood = rows @ columns.T
+    dummy = torch.zeros_like(likelihood) if background is None else background.exp()
+    evidence = likelihood + dummy
+    near = evidence > math.sqrt(limits.tiny)
+    share = torch.where(near, density, 0) / torch.where(near, evidence, 1)
+    counts = ((rows.T @ share) * columns.T).sum(dim=1)
+    empty = (share * dummy).sum()
+    far = (~near).reshape(-1).nonzero()[:, 0]
+    if not len(far):
+        return counts, empty
+    cells = cell_centres((height, width), stride, dtype=density.dtype, device=density.device)
+    people = density.reshape(-1)
+    for part in far.split(max(1, CHUNK // len(points))):
+        extra = None if background is None else background.reshape(-1)[part]
+        shares = _softmax(cells[part], points, sigma, extra)
+        counts = counts + people[part] @ shares[:, : len(points)]
+        if background is not None:
+            empty = empty + people[part] @ shares[:, -1]
+    return counts, empty
+
+
+class BayesianLoss(CrowdLoss):
+    r"""Point-wise supervision by the expected count of each annotation (BL), with a background model (BL+).
+
+    .. math:: \mathcal{L} = \sum_j \Big| b_j - \sum_i \hat\pi_{ij} a_i \Big| + \sum_i \bar\omega_i a_i
+
+    The first term is the second of eq. (14) of the generalized-loss paper, the second one its eq. (15) and eq. (3)
+    to (7) of the supplement. The weights b_j move the targets alone, as box-overlap ratios do in the published code.
+    An image of nobody is all background: its loss is the sum of the density, with and without a background model.
+
+    Terms: ``points``, ``background``.
+
+    Args:
+        stride: side of a density cell in image pixels.
+        convention: "paper"; "official" has the published background likelihood, see
+            :func:`background_log_likelihood`.
+        sigma: standard deviation of an annotation's likelihood in image pixels.
+        background: whether there is a background model.
+        background_distance: distance d of the dummy background point in image pixels; None takes the ratio.
+        background_ratio: d as a fraction of the image's shorter side; None: 0.15 (paper), 1 (official).
+
+    Reference:
+        Ma et al., "Bayesian Loss for Crowd Count Estimation with Point Supervision", ICCV 2019; Wan, Liu and Chan,
+        CVPR 2021, sec. 4.3 and supplement B.
+    """
+
+    def __init__(
+        self,
+        *,
+        stride: int = 8,
+        convention: str = "paper",
+        sigma: float = 8.0,
+        background: bool = True,
+        background_distance: float | None = None,
+        background_ratio: float | None = None,
+    ) -> None:
+        super().__init__(stride=stride, convention=convention)
+        check_positive(sigma, "sigma")
+        if background_distance is not None and background_ratio is not None:
+            raise ValueError(
+                f"background_distance is {background_distance!r} and background_ratio {background_ratio!r}, "
+                "expected at most one of them"
+            )
+        for value, name in ((background_distance, "background_distance"), (background_ratio, "background_ratio")):
+            if value is not None:
+                check_positive(value, name)
+        self.sigma = sigma
+        self.background = background
+        self.background_distance = background_distance
+        self.background_ratio = background_ratio or (OFFICIAL_RATIO if convention == "official" else PAPER_RATIO)
+
+    def background_map(self, points: Float[Tensor, "n 2"], size: tuple[int, int]) -> Float[Tensor, "h w"] | None:
+        """Log-likelihoods of the background for a map of ``size``, None without a background model."""
+        if not self.background:
+            return None
+        distance = self.background_distance or self.background_ratio * min(size) * self.stride
+        return background_log_likelihood(
+            points, size, sigma=self.sigma, stride=self.stride, distance=distance, convention=self.convention
+        )
+
+    def image_terms(
+        self, density: Float[Tensor, "h w"], points: Float[Tensor, "n 2"], weights: Float[Tensor, "n"]
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Two terms, ``points`` and ``background``."""
+        if not len(points):
+            return {"points": density.new_zeros(()), "background": density.sum()}
+        height, width = density.shape
+        background = self.background_map(points, (height, width))
+        counts, empty = expected_counts(density, points, sigma=self.sigma, stride=self.stride, background=background)
+        return {"points": (counts - weights).abs().sum(), "background": empty}
