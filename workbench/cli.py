@@ -1,0 +1,80 @@
+"""The command ``workbench``."""
+
+import signal
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from workbench import __version__
+from workbench.commands import data, notebooks, training
+
+MISTAKE = 2
+INTERRUPTED = 130
+
+
+class _Commands(TyperGroup):
+    """Says what is wrong with the input in one line, instead of a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (typer.Exit, typer.Abort, BrokenPipeError):  # of these some are RuntimeErrors or OSErrors by descent
+            raise
+        except KeyboardInterrupt:
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+        except (ValueError, OSError, RuntimeError) as error:
+            if ctx.params.get("debug"):
+                raise
+            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+            raise typer.Exit(MISTAKE) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="A research workbench for crowd counting.",
+)
+datasets = typer.Typer(no_args_is_help=True, help="The data sets: what there is, and whether a copy is whole.")
+app.add_typer(datasets, name="data")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("run")(notebooks.run)
+app.command("report")(notebooks.report)
+app.command("train")(training.train)
+app.command("predict")(training.predict)
+app.command("lab")(notebooks.lab)
+datasets.command("list")(data.list_datasets)
+datasets.command("check")(data.check)
+
+
+def main() -> None:
+    """Run the command line."""
+    # A `kill` ends what was started, as Ctrl-C does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""``workbench run``, ``report`` and ``lab``."""
+
+import os
+import secrets
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from workbench.commands.output import Json, assignments, near, print_json
+from workbench.project import find_notebook, list_notebooks, project_root, runs_folder
+
+if TYPE_CHECKING:
+    from workbench.notebook_status import Status
+
+Preset = Annotated[str | None, typer.Option(help="smoke, default or paper; the notebook's own unless given.")]
+Timeout = Annotated[float | None, typer.Option(help="Seconds that one cell may take.")]
+Threads = Annotated[int | None, typer.Option(help="Threads of each kernel; the cores shared out unless given.")]
+
+
+def run(
+    notebook: Annotated[str, typer.Argument(help="A path, or the name of one of the project's notebooks.")],
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="A parameter of the notebook.")
+    ] = None,
+    preset: Preset = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; reports/runs/NOTEBOOK unless given.")] = None,
+    timeout: Timeout = None,
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Execute one notebook and say how it ended."""
+    from workbench.notebooks import run_notebook
+
+    path = find_notebook(notebook)
+    folder = out or runs_folder() / path.stem
+    status = run_notebook(path, folder, assignments(parameter or []), preset, timeout, threads)
+    metrics = _metrics(folder)
+    if json:
+        print_json({**status.model_dump(mode="json"), "folder": str(folder), "metrics": metrics})
+    else:
+        typer.echo(_line(status))
+        for name, value in metrics.items():
+            typer.echo(f"  {name:24} {value:.6g}")
+        _explain([status])
+        typer.echo(f"  {near(folder)}")
+    if not status.completed:
+        raise typer.Exit(1)
+
+
+def report(
+    preset: Preset = None,
+    workers: Annotated[int, typer.Option(help="Notebooks at a time.")] = 2,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="NOTEBOOK", help="Run this one only; may be given again.")
+    ] = None,
+    render_only: Annotated[bool, typer.Option("--render-only", help="Run nothing, render what was run.")] = False,
+    timeout: Timeout = None,
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Execute the notebooks and render reports/index.html."""
+    from workbench.notebooks import run_notebooks
+    from workbench.reports import write_report
+
+    page = project_root() / "reports" / "index.html"
+    statuses: list[Status] = []
+    if not render_only:
+        notebooks = [find_notebook(name) for name in only or ()] or list_notebooks()
+        if not notebooks:
+            raise FileNotFoundError(f"{project_root() / 'notebooks'} holds no notebook")
+        ended = iter(range(1, len(notebooks) + 1))
+
+        def progress(status: "Status") -> None:
+            typer.echo(f"[{next(ended)}/{len(notebooks)}] {_line(status)}", err=json)
+
+        statuses = run_notebooks(
+            notebooks,
+            runs_folder(),
+            workers=workers,
+            preset=preset,
+            timeout=timeout,
+            threads=threads,
+            on_done=progress,
+        )
+    write_report(runs_folder(), page)
+    if json:
+        print_json({"page": str(page), "notebooks": [status.model_dump(mode="json") for status in statuses]})
+    else:
+        _explain(statuses)
+        typer.echo(near(page))
+    if not all(status.completed for status in statuses):
+        raise typer.Exit(1)
+
+
+def lab(
+    port: Annotated[int, typer.Option(help="The first port to try.")] = 8888,
+    browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
+) -> None:
+    """Open JupyterLab on the notebooks: this machine only, and with a token."""
+    command = [
+        *(sys.executable, "-m", "jupyterlab"),
+        "--ServerApp.ip=127.0.0.1",
+        f"--ServerApp.port={port}",
+        f"--ServerApp.root_dir={project_root()}",
+        "--LabApp.default_url=/lab/tree/notebooks",
+        f"--ServerApp.open_browser={browser}",
+    ]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--ServerApp.allow_root=True")
+    # In the environment, as other users can read a command line.
+    token = os.environ.get("JUPYTER_TOKEN") or secrets.token_urlsafe(32)
+    os.execve(sys.executable, command, os.environ | {"JUPYTER_TOKEN": token})
+
+
+def _line(status: "Status") -> str:
+    return f"{status.name:28} {status.state:11} {status.seconds:7.1f} s"
+
+
+def _explain(statuses: Sequence["Status"]) -> None:
+    """On stderr, why each notebook that did not complete did not."""
+    for status in statuses:
+        if status.error is None:
+            continue
+        cell = "" if status.error.cell is None else f" in cell {status.error.cell + 1}"
+        typer.echo(f"\n{status.name}: {status.error.type}{cell}: {status.error.message}", err=True)
+        if status.error.traceback:
+            typer.echo(status.error.traceback, err=True)
+
+
+def _metrics(folder: Path) -> dict[str, Any]:
+    from workbench.records import read_record
+
+    file = folder / "record.json"
+    return dict(read_record(file).metrics) if file.is_file() else {}

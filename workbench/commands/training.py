@@ -1,0 +1,105 @@
+"""``workbench train`` and ``workbench predict``."""
+
+from json import JSONDecodeError, loads
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from workbench.commands.output import Json, assignments, near, print_json
+
+
+def train(
+    out: Annotated[Path, typer.Option(help="Folder of the run; a run that was stopped there goes on.")],
+    config: Annotated[Path | None, typer.Option(help="Configuration, YAML or JSON.")] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--parameter",
+            "-p",
+            metavar="NAME=VALUE",
+            help="A key of the configuration, over the file's: -p loss=l2 -p loss_options.sigma=4",
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Train a model, choose its weights on held-out images and score them on the test images."""
+    values = _config(config, assignments(parameter or []))
+    from workbench.experiment import build_config, run_experiment
+
+    def progress(row: dict[str, Any]) -> None:
+        numbers = (f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items())
+        typer.echo("  ".join(numbers), err=json)
+
+    record = run_experiment(build_config(**values), out, on_epoch=progress)
+    if json:
+        print_json(record.model_dump(mode="json"))
+    else:
+        for name, value in record.metrics.items():
+            typer.echo(f"  {name:24} {value:.6g}")
+        typer.echo(f"  {near(out)}")
+
+
+def predict(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...")],
+    weights: Annotated[Path, typer.Option(help="The weights.pt that `workbench train` wrote.")],
+    overlay: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Draw each picture's people into this folder.")
+    ] = None,
+    tile: Annotated[int, typer.Option(help="Side in pixels of the tiles that a large picture is cut into.")] = 1024,
+    json: Json = False,
+) -> None:
+    """Count the people in pictures, of any size."""
+    from workbench.experiment import open_model
+    from workbench.predict import predict_image, save_overlay
+
+    model = open_model(weights)
+    rows = []
+    for path in images:
+        prediction = predict_image(model, path, tile=tile)
+        row = prediction.to_dict()
+        if overlay is not None:
+            drawn = overlay / f"{path.stem}_people.png"
+            save_overlay(prediction, drawn)
+            row["overlay"] = str(drawn)
+        rows.append(row)
+        if not json:
+            typer.echo(f"{path}: {prediction.count:.1f} people, {len(prediction.points)} points")
+    if json:
+        print_json(rows)
+
+
+def _config(file: Path | None, given: dict[str, str]) -> dict[str, Any]:
+    """The keys of a configuration file with those ``given`` over them; a dot leads into options.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not YAML with keys and values, or a dotted name does not lead into options.
+    """
+    import yaml
+
+    values: dict[str, Any] = {}
+    if file is not None:
+        try:
+            values = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ValueError(f"{file} is not YAML or JSON: {error}") from error
+        if not isinstance(values, dict):
+            raise ValueError(f"{file} holds a {type(values).__name__}, expected keys and values")
+    for name, text in given.items():
+        *path, last = name.split(".")
+        options = values
+        for part in path:
+            options = options.setdefault(part, {})
+            if not isinstance(options, dict):
+                raise ValueError(f"-p {name}: {part} is {options!r}, expected options")
+        options[last] = _value(text)
+    return values
+
+
+def _value(text: str) -> Any:
+    """A number, true, false, null or a list as JSON writes them; any other text is itself."""
+    try:
+        return loads(text)
+    except JSONDecodeError:
+        return text
