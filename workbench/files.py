@@ -40,7 +40,8 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        if error.filename is not None and str(error.filename) not in (str(path), str(temporary)):
+        ours = {str(place) for place in (path, temporary, *path.parents)}
+        if error.filename is not None and str(error.filename) not in ours:
             raise  # the caller's own trouble with another file
         reason = error.strerror or str(error)
         raise type(error)(error.errno, f"cannot write {path}: {reason}; the file is left as it was") from error

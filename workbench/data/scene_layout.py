@@ -111,7 +111,7 @@ def draw_camera(rng: np.random.Generator, preset: ScenePreset) -> Camera:
     """A camera whose horizon lies in the upper part of the image or above it."""
     height, width = preset.size
     near = rng.uniform(*preset.near)
-    horizon = height * rng.uniform(-1.1, 0.3)
+    horizon = height * rng.uniform(-0.7, 0.3)
     rise = (height - horizon) / near
     return Camera(horizon, rise, width * rng.uniform(1.0, 1.5), horizon + preset.far * rise)
 
@@ -145,23 +145,34 @@ def _candidates(rng: np.random.Generator, camera: Camera, size: tuple[int, int],
     return np.stack([across, far], axis=1)[seen]
 
 
-def _spread_out(places: np.ndarray, camera: Camera, most: int) -> np.ndarray:
-    """The first ``most`` of the places at which nobody stands in another, in the plane or in the image."""
+def _too_close(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(n, m) which people of ``one`` stand in which of ``other``; rows are across, distance, column, row, head."""
+    apart = (one[:, None, :4] - other[None, :, :4]) ** 2
+    larger = np.maximum(one[:, None, 4], other[None, :, 4])
+    return (apart[..., 0] + apart[..., 1] < SPACING**2) | (apart[..., 2] + apart[..., 3] < (APART * larger) ** 2)
+
+
+def _spread_out(places: np.ndarray, camera: Camera, most: int, block: int = 64) -> np.ndarray:
+    """The first ``most`` of the places at which nobody stands in another, on the plane or in the image."""
     across, far = places.T
-    size = camera.focal / far
-    column, row = across * size, camera.rise * size
-    near_on_plane = np.hypot(across[:, None] - across, far[:, None] - far) < SPACING
-    near_in_image = np.hypot(column[:, None] - column, row[:, None] - row) < APART * np.maximum(size[:, None], size)
-    taken = near_on_plane | near_in_image
-    free = np.ones(len(places), dtype=bool)
-    kept = []
-    for index in range(len(places)):
-        if free[index]:
-            kept.append(index)
-            free &= ~taken[index]
-            if len(kept) == most:
-                break
-    return places[kept]
+    head = camera.focal / far
+    people = np.stack([across, far, across * head, camera.rise * head, head], axis=1)
+    kept = people[:0]
+    # block by block, so that a scene that fills early compares few
+    for start in range(0, len(people), block):
+        fresh = people[start : start + block]
+        fresh = fresh[~_too_close(fresh, kept).any(axis=1)]
+        clash = _too_close(fresh, fresh)
+        free = np.ones(len(fresh), dtype=bool)
+        chosen = []
+        for index in range(len(fresh)):
+            if free[index]:
+                chosen.append(index)
+                free &= ~clash[index]
+        kept = np.concatenate([kept, fresh[chosen]])
+        if len(kept) >= most:
+            break
+    return kept[:most, :2]
 
 
 def draw_layout(rng: np.random.Generator, preset: ScenePreset, faces: range) -> Layout:

@@ -96,7 +96,8 @@ def draw_colours(rng: np.random.Generator, number: int) -> tuple[np.ndarray, np.
     shoes = np.full((number, 3), 0.12)
     bodies = np.stack([top, skin * 0.8, legs, shoes], axis=1)
     heads = np.stack([skin, hair], axis=1)
-    bodies, heads = (colours + rng.uniform(-0.05, 0.05, colours.shape) for colours in (bodies, heads))
+    bodies = bodies + rng.uniform(-0.05, 0.05, bodies.shape)
+    heads = heads * rng.uniform(0.85, 1.1, (number, 2, 1))
     return np.clip(bodies, 0.02, 1).astype(np.float32), np.clip(heads, 0.02, 1).astype(np.float32)
 
 

@@ -139,8 +139,10 @@ def _body_master(pose: int) -> tuple[np.ndarray, np.ndarray]:
         limb("skin" if skirt else "legs", (side * 0.3, 2.8), foot, 0.3 if skirt else 0.46)
         joint = (side * (shoulder + out + 0.02), 1.45)
         hand = (side * (shoulder - 0.05 + 0.6 * out), 2.55)
+        start = (side * (shoulder - 0.17), 0.48)
+        limb("skin", start, joint, 0.24)
         limb("skin", joint, hand, 0.22)
-        limb("top", (side * (shoulder - 0.17), 0.48), joint if sleeve > 1 else (joint[0], sleeve), 0.34)
+        limb("top", start, joint if sleeve > 1 else (joint[0], sleeve), 0.34)
         if sleeve > 2:
             limb("top", joint, (hand[0], hand[1] - 0.2), 0.28)
     if skirt:

@@ -13,13 +13,13 @@ from workbench.data.scene_sprites import FACES, TRAINING_FACES
 from workbench.data.splits import check_split, held_out
 
 PRESETS = {
-    "small": ScenePreset((128, 128), median=14, spread=0.75, most=90, nobody=0.04, far=4.5, near=(10, 18)),
-    "default": ScenePreset((256, 256), median=34, spread=0.8, most=260, nobody=0.03, far=5.5, near=(14, 30)),
-    "dense": ScenePreset((256, 256), median=190, spread=0.45, most=500, nobody=0.0, far=4.5, near=(10, 18)),
-    "sparse": ScenePreset((256, 256), median=5, spread=0.7, most=25, nobody=0.08, far=7, near=(16, 36)),
-    "imbalanced": ScenePreset((128, 128), median=4, spread=1.5, most=220, nobody=0.12, far=3.5, near=(8, 16)),
+    "small": ScenePreset((128, 128), median=18, spread=0.85, most=110, nobody=0.04, far=4.5, near=(8, 16)),
+    "default": ScenePreset((256, 256), median=55, spread=0.8, most=350, nobody=0.03, far=5.5, near=(13, 28)),
+    "dense": ScenePreset((256, 256), median=240, spread=0.5, most=600, nobody=0.0, far=4.5, near=(9, 16)),
+    "sparse": ScenePreset((256, 256), median=6, spread=0.7, most=25, nobody=0.08, far=7, near=(14, 34)),
+    "imbalanced": ScenePreset((128, 128), median=5, spread=1.7, most=260, nobody=0.1, far=3.5, near=(5, 13)),
 }
-STREAMS = {"train": 0, "val": 1, "test": 2}
+STREAMS = {"train": 1, "val": 2, "test": 3}
 
 
 class Scenes(CrowdDataset):
@@ -72,14 +72,18 @@ class Scenes(CrowdDataset):
     @property
     def names(self) -> list[str]:
         """For instance ``small-0-train-00017``: preset, seed, split and number."""
-        return [f"{self.preset}-{self.seed}-{part}-{number:05d}" for part, number in self._pieces]
+        return [self._name(index) for index in range(len(self))]
+
+    def _name(self, index: int) -> str:
+        part, number = self._pieces[index]
+        return f"{self.preset}-{self.seed}-{part}-{number:05d}"
 
     def __len__(self) -> int:
         return len(self._pieces)
 
     def _generator(self, index: int, purpose: int) -> np.random.Generator:
         part, number = self._pieces[index]
-        return np.random.default_rng([self.seed, STREAMS[part], number, purpose])
+        return np.random.default_rng([self.seed, number, STREAMS[part], purpose])
 
     def _layout(self, index: int) -> tuple[Layout, np.ndarray]:
         """The people of a scene, and whom of them one sees."""
@@ -112,7 +116,7 @@ class Scenes(CrowdDataset):
         return CrowdSample(
             image=torch.from_numpy(image).permute(2, 0, 1).float() / 255,
             points=torch.from_numpy(layout.centre[annotated].astype(np.float32)),
-            name=self.names[index],
+            name=self._name(index),
             head_sizes=torch.from_numpy(layout.size[annotated].astype(np.float32)),
             roi=torch.from_numpy(rows)[:, None].repeat(1, size[1]),
             perspective=torch.from_numpy(perspective.astype(np.float32))[:, None].repeat(1, size[1]),
