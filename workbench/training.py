@@ -6,6 +6,7 @@ weights as a run that was never stopped. Everything random is drawn from the see
 random generator.
 """
 
+import math
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -142,9 +143,10 @@ def fit(
             images = batch.images.contiguous(memory_format=layout)
             terms = loss.terms(network(images).float(), batch.points)
             value = torch.stack(list(terms.values())).sum()
-            if not torch.isfinite(value):
+            number = float(value.detach())
+            if not math.isfinite(number):
                 raise RuntimeError(
-                    f"the loss became {float(value)} at epoch {run.epoch + 1}, step {run.step + 1}: try a lower "
+                    f"the loss became {number} at epoch {run.epoch + 1}, step {run.step + 1}: try a lower "
                     "learning rate or clip_norm; the last checkpoint is left as it was"
                 )
             fabric.backward(value)
@@ -154,7 +156,7 @@ def fit(
             optimizer.zero_grad()
             run.count({"loss": value, **terms}, len(batch))
             if on_step:
-                on_step(Step(run.epoch + 1, epochs, run.step, len(sampler), float(value)))
+                on_step(Step(run.epoch + 1, epochs, run.step, len(sampler), number))
             if checkpoint and checkpoint_steps and run.step % checkpoint_steps == 0:
                 run.save(checkpoint, started)
                 started = time.perf_counter()
@@ -264,4 +266,3 @@ def restore_random_state(state: Mapping[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda"])
-

@@ -1,0 +1,240 @@
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from workbench.data import open_dataset
+from workbench.data.patches import TrainingPatches
+from workbench.evaluation import evaluate, scores
+from workbench.experiment import build_config, run_experiment
+from workbench.losses import CrowdLoss, build_loss
+from workbench.models import build_model
+from workbench.sampling import build_sampler
+from workbench.training import build_optimizer, build_schedule, fit, mean_density, random_state, restore_random_state
+
+CONFIG = {
+    "dataset_options": {"preset": "small", "length": 12, "validation": 0.25},
+    "model": "mcnn",
+    "model_options": {"width": 0.25, "norm": "batch"},
+    "crop": 64,
+    "batch_size": 4,
+    "epochs": 3,
+    "accelerator": "cpu",
+    "checkpoint_steps": 1,
+}
+
+
+class Stop(Exception):
+    """Somebody pulls the plug."""
+
+
+def train(folder, *, stop_at=None, **changes):
+    """Run to the end, or until ``stop_at`` steps have been made; gives the weights that were chosen."""
+    made = 0
+
+    def on_step(step):
+        nonlocal made
+        made += 1
+        if made == stop_at:
+            raise Stop
+
+    record = run_experiment(build_config(**(CONFIG | changes)), folder, on_step=on_step)
+    return record, torch.load(folder / "weights.pt", weights_only=True)["model"]
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    return train(tmp_path_factory.mktemp("run"))
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 5, 7])
+def test_a_stopped_run_ends_as_one_that_was_not(undisturbed, tmp_path, stop_at):
+    with pytest.raises(Stop):
+        train(tmp_path, stop_at=stop_at)
+    assert (tmp_path / "checkpoint.pt").exists() == (stop_at > 1)  # on_step comes before the step's checkpoint
+    record, weights = train(tmp_path)
+    assert same(weights, undisturbed[1])
+    assert record.metrics == undisturbed[0].metrics
+    assert record.history == undisturbed[0].history
+
+
+def test_a_run_stopped_many_times(undisturbed, tmp_path):
+    for _ in range(4):
+        with pytest.raises(Stop):
+            train(tmp_path, stop_at=2)
+    assert same(train(tmp_path)[1], undisturbed[1])
+
+
+def test_loading_in_worker_processes_changes_nothing(undisturbed, tmp_path):
+    record, weights = train(tmp_path, workers=2)
+    assert same(weights, undisturbed[1])
+    assert record.history == undisturbed[0].history
+
+
+def test_another_seed_gives_another_run(undisturbed, tmp_path):
+    assert not same(train(tmp_path, seed=1)[1], undisturbed[1])
+
+
+def test_a_finished_run_is_not_run_again(undisturbed, tmp_path):
+    train(tmp_path)
+    again, _ = train(tmp_path, stop_at=1)
+    assert again.metrics == undisturbed[0].metrics
+
+
+def test_kill_9(undisturbed, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    folder = tmp_path / "run"
+    command = [
+        *(sys.executable, "-m", "workbench.cli", "train"),
+        *("--config", str(tmp_path / "config.json"), "--out", str(folder)),
+    ]
+    # one thread here as there, else sums may differ in their last bit
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not (folder / "checkpoint.pt").exists():
+        assert process.poll() is None, process.stderr.read().decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
+    assert not (folder / "record.json").exists()
+    assert same(train(folder)[1], undisturbed[1])
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "record.json", "weights.pt"]
+
+
+def pieces(**options):
+    data = open_dataset("scenes", preset="small", length=8)
+    patches = TrainingPatches(data, 64)
+    torch.manual_seed(0)
+    model = build_model("mcnn", width=0.25)
+    model.calibrate(mean_density(patches, model.stride))
+    optimizer = build_optimizer(model, "adam", learning_rate=options.pop("learning_rate", 1e-3))
+    return {
+        "model": model,
+        "loss": build_loss("l2", stride=model.stride),
+        "patches": patches,
+        "sampler": build_sampler("random", samples=len(patches), batch_size=4),
+        "optimizer": optimizer,
+        "schedule": build_schedule(optimizer, "constant", epochs=2),
+        "epochs": 2,
+        "validate": lambda network: scores(evaluate(network, data)),
+    } | options
+
+
+def test_training_learns_and_keeps_the_best_weights():
+    torch.manual_seed(0)
+    parts = pieces(epochs=15, learning_rate=3e-3)
+    before = scores(evaluate(parts["model"], parts["patches"].dataset))["mae"]
+    history = fit(**parts)
+    best = min(row["val_mae"] for row in history)
+    assert best < 0.8 * before
+    assert scores(evaluate(parts["model"], parts["patches"].dataset))["mae"] == pytest.approx(best, abs=1e-4)
+
+
+def test_schedules():
+    optimizer = build_optimizer(torch.nn.Linear(1, 1), "sgd", learning_rate=1.0)
+    schedule = build_schedule(optimizer, "exponential", epochs=11)
+    rates = []
+    for _ in range(11):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    assert rates == pytest.approx([1] * 5 + [0.95] * 5 + [0.95**2])
+
+
+def test_random_state_goes_round():
+    import random
+
+    import numpy as np
+
+    state = random_state()
+    first = random.random(), np.random.rand(), torch.rand(1)  # noqa: NPY002
+    restore_random_state(state)
+    assert first == (random.random(), np.random.rand(), torch.rand(1))  # noqa: NPY002
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_checkpoint(tmp_path):
+    checkpoint = tmp_path / "checkpoint.pt"
+    fit(**pieces(epochs=1, checkpoint=checkpoint))
+    before = checkpoint.read_bytes()
+    with pytest.raises(RuntimeError, match=r"the loss became .* at epoch 2, step"):
+        fit(**pieces(epochs=2, checkpoint=checkpoint, loss=Poisoned(stride=4)))
+    assert checkpoint.read_bytes() == before
+
+
+class Poisoned(CrowdLoss):
+    def image_terms(self, density, points, weights):
+        return {"pixel": density.sum() * float("nan")}
+
+
+@pytest.mark.bad_input
+def test_a_checkpoint_of_another_run_or_model_is_refused(tmp_path):
+    checkpoint = tmp_path / "checkpoint.pt"
+    fit(**pieces(epochs=1, checkpoint=checkpoint, identity="one"))
+    with pytest.raises(ValueError, match="belongs to another run"):
+        fit(**pieces(checkpoint=checkpoint, identity="other"))
+    state = torch.load(checkpoint, weights_only=True)
+    torch.save(state | {"model": build_model("mcnn", width=0.5).state_dict()}, checkpoint)
+    with pytest.raises(ValueError, match=r"is another model's: .* another shape"):
+        fit(**pieces(checkpoint=checkpoint, identity="one"))
+    torch.save({"model": {}}, checkpoint)
+    with pytest.raises(ValueError, match="is not a checkpoint of a training run"):
+        fit(**pieces(checkpoint=checkpoint))
+    checkpoint.write_bytes(b"half a file")
+    with pytest.raises(ValueError, match="cannot be read"):
+        fit(**pieces(checkpoint=checkpoint))
+
+
+@pytest.mark.bad_input
+def test_a_full_disk_is_one_error_and_the_old_checkpoint_stays(tmp_path, monkeypatch):
+    checkpoint = tmp_path / "checkpoint.pt"
+    fit(**pieces(epochs=1, checkpoint=checkpoint))
+    before = checkpoint.read_bytes()
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match=r"cannot write .*checkpoint\.pt: No space left on device"):
+        fit(**pieces(checkpoint=checkpoint))
+    assert checkpoint.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epohs": 3}, "unknown key 'epohs', expected one of dataset,"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"loss_options": {"blur": 1}}, "loss 'l2' has no option 'blur'"),
+        ({"model": "unet"}, "unknown model 'unet'"),
+        ({"dataset": "crowd"}, "unknown dataset 'crowd'"),
+        ({"sampler": "lucky"}, "unknown sampler 'lucky'"),
+    ],
+)
+def test_bad_configurations_are_named(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        run_experiment(build_config(**(CONFIG | options)), tmp_path / "run")
+    assert not (tmp_path / "run" / "record.json").exists()
+
+
+@pytest.mark.bad_input
+def test_a_folder_of_another_run_is_refused(tmp_path):
+    with pytest.raises(Stop):
+        train(tmp_path, stop_at=1)
+    with pytest.raises(ValueError, match="belongs to a run of another configuration"):
+        train(tmp_path, seed=5)
