@@ -5,4 +5,4 @@ import os
 if os.environ.get("WORKBENCH_TYPECHECK") == "1":
     from jaxtyping import install_import_hook
 
-    install_import_hook("workbench", "beartype.beartype")
+    install_import_hook("workbench", "typechecker.check")

@@ -64,7 +64,7 @@ class Status(BaseModel):
 
     def write(self, folder: Path) -> None:
         """Write status.json into ``folder``, whole or not at all."""
-        write_json(folder / "status.json", self.model_dump(mode="json"))
+        write_json(folder / "status.json", self.model_dump())
 
 
 def read_status(folder: str | Path) -> Status:

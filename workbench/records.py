@@ -89,7 +89,7 @@ class Record(_Part):
             TypeError: the config holds something that JSON does not know.
             ValueError: the config holds NaN or infinite numbers.
         """
-        write_json(path, self.model_dump(mode="json"))
+        write_json(path, self.model_dump())
 
 
 def read_record(path: str | Path) -> Record:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from workbench.files import write_bytes
 from workbench.project import runs_folder
@@ -92,7 +92,7 @@ class Run:
 
             display(frame)
 
-    def metric(self, name: str, value: float) -> None:
+    def metric(self, name: str, value: SupportsFloat) -> None:
         """Take a scalar that the run is judged by into the record.
 
         Raises:
@@ -101,7 +101,7 @@ class Run:
         """
         self._metrics[name] = number(value, name)
 
-    def log(self, **row: float) -> None:
+    def log(self, **row: Any) -> None:
         """Add a row to the history, for instance ``run.log(epoch=1, loss=0.3)``."""
         self._history.append(plain_row(row, "history"))
 
