@@ -1,6 +1,7 @@
 """What a crowd stands on and before: a textured plane in perspective, a wall, a hedge or the open sky behind it."""
 
 import numpy as np
+from jaxtyping import Float
 
 from workbench.data.scene_layout import Camera
 from workbench.data.scene_sprites import BODY, NECK, TEXTURES, texture
@@ -15,12 +16,14 @@ GROUND = {
 WALLS = ((0.55, 0.35, 0.28), (0.62, 0.58, 0.52), (0.45, 0.46, 0.50), (0.70, 0.62, 0.48))
 
 
-def tint(rng: np.random.Generator, colours: tuple[tuple[float, ...], ...], by: float = 0.03) -> np.ndarray:
+def tint(rng: np.random.Generator, colours: tuple[tuple[float, ...], ...], by: float = 0.03) -> Float[np.ndarray, "3"]:
     """One of the colours, shifted a little."""
     return np.asarray(colours[rng.integers(len(colours))]) + rng.uniform(-by, by, 3)
 
 
-def sample_texture(name: str, u: np.ndarray, v: np.ndarray, texels: np.ndarray) -> np.ndarray:
+def sample_texture(
+    name: str, u: Float[np.ndarray, "h w"], v: Float[np.ndarray, "h w"], texels: Float[np.ndarray, "h"]
+) -> Float[np.ndarray, "h w"]:
     """Look a texture up at texel coordinates (H, W), each row at the level at which a pixel covers ``texels`` (H,)."""
     levels = texture(name)
     chosen = np.clip(np.round(np.log2(np.maximum(texels, 1))), 0, len(levels) - 1).astype(int)
@@ -38,7 +41,7 @@ def ground_row(camera: Camera, head_height: float) -> float:
     return camera.horizon + (camera.rise + STANDING) * head_height
 
 
-def _plane(rng: np.random.Generator, camera: Camera, size: tuple[int, int], first: int) -> np.ndarray:
+def _plane(rng: np.random.Generator, camera: Camera, size: tuple[int, int], first: int) -> Float[np.ndarray, "h w 3"]:
     """The plane from row ``first`` down, (H - first, W, 3)."""
     height, width = size
     name = TEXTURES[rng.integers(len(TEXTURES))]
@@ -57,7 +60,7 @@ def _plane(rng: np.random.Generator, camera: Camera, size: tuple[int, int], firs
     return (1 + strength * (light - 1))[..., None] * colour
 
 
-def _wall(rng: np.random.Generator, size: tuple[int, int], base: int, head: float) -> np.ndarray:
+def _wall(rng: np.random.Generator, size: tuple[int, int], base: int, head: float) -> Float[np.ndarray, "h w 3"]:
     """A brick front with windows that stands where heads are ``head`` pixels high, (base, W, 3)."""
     width = size[1]
     scale = TEXELS["brick"] / head
@@ -75,7 +78,7 @@ def _wall(rng: np.random.Generator, size: tuple[int, int], base: int, head: floa
     return front
 
 
-def _hedge(rng: np.random.Generator, size: tuple[int, int], base: int, head: float) -> np.ndarray:
+def _hedge(rng: np.random.Generator, size: tuple[int, int], base: int, head: float) -> Float[np.ndarray, "h w 3"]:
     """Leaves, (base, W, 3)."""
     scale = TEXELS["grass"] / head
     y, x = np.mgrid[:base, : size[1]]
@@ -83,7 +86,7 @@ def _hedge(rng: np.random.Generator, size: tuple[int, int], base: int, head: flo
     return light[..., None] * tint(rng, ((0.20, 0.30, 0.15), (0.30, 0.36, 0.18)))
 
 
-def backdrop(rng: np.random.Generator, camera: Camera, size: tuple[int, int]) -> np.ndarray:
+def backdrop(rng: np.random.Generator, camera: Camera, size: tuple[int, int]) -> Float[np.ndarray, "h w 3"]:
     """The scene without people, (H, W, 3), light of about 0 to 1."""
     height, width = size
     head = float(camera.head_height(np.array(camera.first_row)))

@@ -8,6 +8,7 @@ spread evenly over the plane are therefore small and dense far away, large and s
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from workbench.data.scene_sprites import BODY, HEAD_WIDTH, NECK, POSES
 
@@ -55,7 +56,7 @@ class Camera:
     focal: float
     first_row: float
 
-    def head_height(self, y: np.ndarray) -> np.ndarray:
+    def head_height(self, y: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
         """Height in pixels of a head whose centre lies at row ``y``; zero at the horizon and above."""
         return np.maximum((y - self.horizon) / self.rise, 0)
 
@@ -75,34 +76,34 @@ class Layout:
     """
 
     camera: Camera
-    left: np.ndarray
-    top: np.ndarray
-    size: np.ndarray
-    face: np.ndarray
-    mirrored: np.ndarray
-    pose: np.ndarray
+    left: Int[np.ndarray, "n"]
+    top: Int[np.ndarray, "n"]
+    size: Int[np.ndarray, "n"]
+    face: Int[np.ndarray, "n"]
+    mirrored: Bool[np.ndarray, "n"]
+    pose: Int[np.ndarray, "n"]
 
     def __len__(self) -> int:
         return len(self.size)
 
     @property
-    def width(self) -> np.ndarray:
+    def width(self) -> Int[np.ndarray, "n"]:
         """Width of each head in whole pixels."""
         return np.maximum(1, np.round(self.size * HEAD_WIDTH)).astype(int)
 
     @property
-    def centre(self) -> np.ndarray:
+    def centre(self) -> Float[np.ndarray, "n 2"]:
         """(N, 2) centres of the heads, x then y, in pixels."""
         return np.stack([self.left + self.width / 2, self.top + self.size / 2], axis=1)
 
     @property
-    def body_left(self) -> np.ndarray:
+    def body_left(self) -> Int[np.ndarray, "n"]:
         """First column of each body."""
         width = np.maximum(1, np.round(self.size * BODY[0]))
         return np.round(self.centre[:, 0] - width / 2).astype(int)
 
     @property
-    def body_top(self) -> np.ndarray:
+    def body_top(self) -> Int[np.ndarray, "n"]:
         """First row of each body."""
         return np.round(self.top + self.size * (1 - NECK)).astype(int)
 
@@ -122,8 +123,10 @@ def draw_count(rng: np.random.Generator, preset: ScenePreset) -> int:
     return 0 if nobody < preset.nobody else int(np.clip(np.round(number), 1, preset.most))
 
 
-def _candidates(rng: np.random.Generator, camera: Camera, size: tuple[int, int], count: int, groups: int) -> np.ndarray:
-    """(count, 3) column of the head's centre, distance on the plane and head height, evenly or around ``groups``."""
+def _candidates(
+    rng: np.random.Generator, camera: Camera, size: tuple[int, int], count: int, groups: int
+) -> Float[np.ndarray, "n 2"]:
+    """Places on the plane, across and along the view in head heights, some evenly spread, most around ``groups``."""
     height, width = size
     # beyond the image's edges too, where heads and bodies are cut
     farthest = camera.focal / camera.head_height(np.array(max(camera.first_row, -0.2 * height)))
@@ -145,14 +148,16 @@ def _candidates(rng: np.random.Generator, camera: Camera, size: tuple[int, int],
     return np.stack([across, far], axis=1)[seen]
 
 
-def _too_close(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """(n, m) which people of ``one`` stand in which of ``other``; rows are across, distance, column, row, head."""
+def _too_close(one: Float[np.ndarray, "n 5"], other: Float[np.ndarray, "m 5"]) -> Bool[np.ndarray, "n m"]:
+    """Which people of ``one`` stand in which of ``other``; rows are across, distance, column, row, head."""
     apart = (one[:, None, :4] - other[None, :, :4]) ** 2
     larger = np.maximum(one[:, None, 4], other[None, :, 4])
     return (apart[..., 0] + apart[..., 1] < SPACING**2) | (apart[..., 2] + apart[..., 3] < (APART * larger) ** 2)
 
 
-def _spread_out(places: np.ndarray, camera: Camera, most: int, block: int = 64) -> np.ndarray:
+def _spread_out(
+    places: Float[np.ndarray, "n 2"], camera: Camera, most: int, block: int = 64
+) -> Float[np.ndarray, "m 2"]:
     """The first ``most`` of the places at which nobody stands in another, on the plane or in the image."""
     across, far = places.T
     head = camera.focal / far

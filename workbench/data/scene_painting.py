@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float, UInt8
 
 from workbench.data.scene_ground import backdrop, ground_row
 from workbench.data.scene_layout import Layout
@@ -34,8 +35,8 @@ class Placed(NamedTuple):
     """The part of a sprite that falls on the image, and where."""
 
     window: tuple[slice, slice]
-    layers: np.ndarray
-    cover: np.ndarray
+    layers: Float[np.ndarray, "h w k"]
+    cover: Float[np.ndarray, "h w"]
 
 
 def place(sprite: Sprite, left: int, top: int, size: tuple[int, int]) -> Placed | None:
@@ -59,7 +60,7 @@ def people(layout: Layout, size: tuple[int, int]) -> Iterator[tuple[int, Placed 
         yield index, below, above
 
 
-def seen(layout: Layout, size: tuple[int, int]) -> np.ndarray:
+def seen(layout: Layout, size: tuple[int, int]) -> Bool[np.ndarray, "n"]:
     """Whom a person would annotate: (N,) booleans.
 
     A head counts where its centre lies in the image and at least ``MIN_VISIBLE`` of its pixels are in the image and
@@ -79,7 +80,9 @@ def seen(layout: Layout, size: tuple[int, int]) -> np.ndarray:
     return (visible >= MIN_VISIBLE) & (x >= 0) & (x < size[1]) & (y >= 0) & (y < size[0])
 
 
-def draw_colours(rng: np.random.Generator, number: int) -> tuple[np.ndarray, np.ndarray]:
+def draw_colours(
+    rng: np.random.Generator, number: int
+) -> tuple[Float[np.ndarray, "n 4 3"], Float[np.ndarray, "n 2 3"]]:
     """Colours of the materials of (number) bodies (top, skin, legs, shoes) and heads (skin, hair), in [0, 1]."""
     between = rng.uniform(0, len(SKIN) - 1, number) ** 1.2 % (len(SKIN) - 1)
     step = between.astype(int)
@@ -112,7 +115,7 @@ def _blend(image: np.ndarray, placed: Placed | None, colours: np.ndarray, haze: 
     part += cover * (haze * air)
 
 
-def paint(rng: np.random.Generator, layout: Layout, size: tuple[int, int]) -> np.ndarray:
+def paint(rng: np.random.Generator, layout: Layout, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
     """The scene as a camera would store it: (H, W, 3), 8 bits a channel."""
     camera = layout.camera
     image = backdrop(rng, camera, size)

@@ -9,6 +9,7 @@ from functools import cache, lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 from PIL import Image, ImageDraw
 
 MASTER = 48  # pixels a head's height in the drawings that sprites are reduced from
@@ -24,8 +25,8 @@ TEXTURES = ("grass", "gravel", "brick")
 class Sprite(NamedTuple):
     """Layers (h, w, materials) and what they cover together, (h, w); both in [0, 1]."""
 
-    layers: np.ndarray
-    cover: np.ndarray
+    layers: Float[np.ndarray, "h w k"]
+    cover: Float[np.ndarray, "h w"]
 
 
 def _reduce(plane: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -40,7 +41,7 @@ def _reduced(layers: np.ndarray, cover: np.ndarray, width: int, height: int) -> 
 
 
 @lru_cache(maxsize=1)
-def faces() -> np.ndarray:
+def faces() -> Float[np.ndarray, "100 25 25"]:
     """(100, 25, 25) grey faces, each brought to one mean and contrast."""
     from skimage.data import lfw_subset
 
@@ -51,7 +52,7 @@ def faces() -> np.ndarray:
 
 
 @lru_cache(maxsize=len(TEXTURES))
-def texture(name: str) -> tuple[np.ndarray, ...]:
+def texture(name: str) -> tuple[Float[np.ndarray, "_ _"], ...]:
     """A grey texture of mean 1 at 512, 256, ... 1 pixels a side, so that far ground can be drawn without flicker."""
     import skimage.data
 
@@ -182,7 +183,7 @@ def body(pose: int, size: int) -> Sprite:
 
 
 @cache
-def shadow(size: int) -> np.ndarray:
+def shadow(size: int) -> Float[np.ndarray, "h w"]:
     """The soft shadow at the feet of somebody with a head of ``size`` pixels: how much of the light it takes."""
     height, width = max(2, round(size * 0.9)), max(3, round(size * 3.2))
     y, x = np.mgrid[:height, :width] + 0.5

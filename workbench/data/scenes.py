@@ -85,7 +85,7 @@ class Scenes(CrowdDataset):
         part, number = self._pieces[index]
         return np.random.default_rng([self.seed, number, STREAMS[part], purpose])
 
-    def _layout(self, index: int) -> tuple[Layout, np.ndarray]:
+    def layout(self, index: int) -> tuple[Layout, np.ndarray]:
         """The people of a scene, and whom of them one sees."""
         if index in self._layouts:
             return self._layouts[index]
@@ -99,12 +99,12 @@ class Scenes(CrowdDataset):
 
     def points(self, index: int) -> Float[Tensor, "n 2"]:
         """The centres of the annotated heads, known before the scene is painted."""
-        layout, annotated = self._layout(self.at(index))
+        layout, annotated = self.layout(self.at(index))
         return torch.from_numpy(layout.centre[annotated].astype(np.float32))
 
     def __getitem__(self, index: int) -> CrowdSample:
         index = self.at(index)
-        layout, annotated = self._layout(index)
+        layout, annotated = self.layout(index)
         size = PRESETS[self.preset].size
         image = self._images.get(index)
         if image is None:
@@ -112,7 +112,8 @@ class Scenes(CrowdDataset):
             if self._cache:
                 self._images[index] = image
         perspective = layout.camera.head_height(np.arange(size[0], dtype=np.float32) + 0.5)
-        rows = np.arange(size[0]) + 0.5 >= layout.camera.first_row
+        # heads are put on whole pixels, up to one above the farthest row
+        rows = np.arange(size[0]) >= np.floor(layout.camera.first_row) - 1
         return CrowdSample(
             image=torch.from_numpy(image).permute(2, 0, 1).float() / 255,
             points=torch.from_numpy(layout.centre[annotated].astype(np.float32)),
