@@ -5,6 +5,7 @@ validation MAE with its configuration, what ``workbench predict`` takes) and ``r
 the same configuration goes on where it stopped, or gives the record if it had ended.
 """
 
+import hashlib
 import json
 import math
 import time
@@ -24,9 +25,12 @@ from workbench.losses import build_loss
 from workbench.metrics import mae
 from workbench.models import CountingModel, build_model
 from workbench.models.weights import load_weights, read_state
-from workbench.records import Record, Timing, now, read_record, versions
+from workbench.records import Record, Table, Timing, now, read_record, versions
 from workbench.sampling import build_sampler
 from workbench.training import Step, build_optimizer, build_schedule, fit, mean_density
+
+OnStep = Callable[[Step], None]
+OnEpoch = Callable[[dict[str, Any]], None]
 
 
 class Config(BaseModel):
@@ -67,6 +71,31 @@ class Config(BaseModel):
         return json.dumps(self.model_dump(mode="json"), sort_keys=True)
 
 
+def source_digest() -> str:
+    """A digest of the package's own source: results of other code are other results."""
+    digest = hashlib.sha256()
+    package = Path(__file__).parent
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def run_once(
+    config: Config, root: str | Path, *, on_step: OnStep | None = None, on_epoch: OnEpoch | None = None
+) -> tuple[Record, Path]:
+    """Run an experiment in its own folder below ``root``, or take the result that lies there already.
+
+    The folder is named after the configuration and the package's source, so that a result is never taken for that of
+    another configuration or of other code. Notebooks that compare the same models share them so.
+
+    Returns:
+        The record, and the folder with the weights.
+    """
+    digest = hashlib.sha256(f"{config.identity}\0{source_digest()}".encode()).hexdigest()[:12]
+    folder = Path(root) / f"{config.model}-{config.loss}-{config.sampler}-{digest}"
+    return run_experiment(config, folder, on_step=on_step, on_epoch=on_epoch), folder
+
+
 def build_config(**options: Any) -> Config:
     """A configuration from keys and values.
 
@@ -90,8 +119,8 @@ def run_experiment(
     config: Config,
     folder: str | Path,
     *,
-    on_step: Callable[[Step], None] | None = None,
-    on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    on_step: OnStep | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> Record:
     """Train, choose the weights on held-out training images, and score them on the test images.
 
@@ -166,6 +195,7 @@ def run_experiment(
         versions=versions(),
         metrics={**known_scores(results), "baseline_mae": mae(truth, [mean_count] * len(truth))},
         history=[{key: value for key, value in row.items() if key != "seconds"} for row in history],
+        tables=[test_table(results)],
         timing=Timing(
             started=started,
             seconds=sum(row["seconds"] for row in history) + time.perf_counter() - begun,
@@ -180,6 +210,16 @@ def run_experiment(
 def known_scores(results: list[Counted]) -> dict[str, float]:
     """The scores that are defined for these images: NAE is not where nobody is in any of them."""
     return {name: value for name, value in scores(results).items() if math.isfinite(value)}
+
+
+def test_table(results: list[Counted]) -> Table:
+    """The test images one by one, as the record keeps them."""
+    return Table(
+        name="test",
+        columns=list(Counted._fields),
+        rows=[list(row) for row in results],
+        caption="People annotated and predicted in each test image",
+    )
 
 
 def save_weights(model: CountingModel, config: Config, path: str | Path) -> None:

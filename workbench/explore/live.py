@@ -1,0 +1,48 @@
+"""Progress inside a notebook: a curve that grows while a model trains."""
+
+from collections.abc import Mapping
+from io import BytesIO
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from workbench.plots import show_history
+
+
+class LiveHistory:
+    """Draws the history of a training run again after each epoch: pass it as ``on_epoch``.
+
+    It updates one picture in place, so an executed notebook holds its last state and nothing else.
+
+    Args:
+        epochs: length of the run.
+        baseline: MAE of predicting the training mean, drawn as a line.
+    """
+
+    def __init__(self, epochs: int, *, baseline: float | None = None) -> None:
+        self.epochs = epochs
+        self.baseline = baseline
+        self.rows: list[Mapping[str, Any]] = []
+        self._handle: Any = None
+
+    def __call__(self, row: Mapping[str, Any]) -> None:
+        """Add an epoch's row of the history and draw."""
+        from IPython.display import Image, display
+
+        self.rows.append(row)
+        image = Image(self.picture(), retina=True, alt=f"validation MAE up to epoch {len(self.rows)}")
+        if self._handle is None:
+            self._handle = display(image, display_id=True)
+        if self._handle is not None:  # None outside a notebook
+            self._handle.update(image)
+
+    def picture(self) -> bytes:
+        """The curve so far, as PNG."""
+        figure = Figure(figsize=(6, 2.8), layout="constrained")
+        FigureCanvasAgg(figure)
+        ax = show_history(figure.subplots(), self.rows, baseline=self.baseline)
+        ax.set(xlim=(1, max(self.epochs, 2)), title=f"epoch {len(self.rows)} of {self.epochs}")
+        buffer = BytesIO()
+        figure.savefig(buffer, format="png", dpi=144)
+        return buffer.getvalue()
