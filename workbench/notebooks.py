@@ -222,6 +222,7 @@ def _close(work: _Work, process: subprocess.Popen[bytes], *, interrupted: bool =
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:]) if log.is_file() else ""
     if interrupted and status.state in ("running", "died"):
         update: dict[str, Any] = {"state": "interrupted", "error": None}
+        tail = ""  # how the kernel took the interruption is of no use to anybody
     elif status.state == "running":
         message = f"the process that ran the notebook ended with code {process.returncode}"
         update = {"state": "died", "error": Failure(type="DeadWorkerError", message=message, traceback=tail)}

@@ -1,0 +1,182 @@
+"""The runner says truthfully how each notebook ended, whatever became of its kernel."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import pytest
+from small_notebooks import write_notebook
+
+from workbench.notebook_status import Status, read_status
+from workbench.notebooks import run_notebook, run_notebooks
+from workbench.records import read_record
+
+GOOD = """\
+import os
+from workbench.runs import start_run
+run = start_run("good", preset=preset, run_dir=run_dir, parameters={"lr": lr, "n": n})
+run.metric("threads", int(os.environ["OMP_NUM_THREADS"]))
+run.metric("twice", 2 * lr)
+run.finish()
+"""
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; one that has ended and waits to be collected does not."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def batch(tmp_path_factory):
+    """Five notebooks in one go, of which one completes; what the runner told as each ended."""
+    folder = tmp_path_factory.mktemp("batch {with} braces")
+    paths = [
+        write_notebook(folder / "good.ipynb", GOOD),
+        write_notebook(folder / "fails.ipynb", "x = 1", "raise KeyError('boom')", "x = 2"),
+        write_notebook(folder / "dies.ipynb", "x = 1", "import os; os._exit(3)", "x = 2"),
+        write_notebook(folder / "untyped.ipynb", parameters="n = 1"),
+        folder / "absent.ipynb",
+    ]
+    told: list[Status] = []
+    runs = folder / "runs"
+    (runs / "good").mkdir(parents=True)
+    (runs / "good" / "record.json").write_text("of an earlier run")
+    statuses = run_notebooks(paths, runs, workers=2, preset="default", threads=3, on_done=told.append)
+    return runs, {status.name: status for status in statuses}, told
+
+
+def test_every_notebook_ends_and_is_told_once(batch):
+    runs, statuses, told = batch
+    assert list(statuses) == ["good", "fails", "dies", "untyped", "absent"]
+    assert sorted(status.name for status in told) == sorted(statuses)
+    for name, status in statuses.items():
+        assert read_status(runs / name) == status
+        assert status.preset == "default"
+
+
+def test_one_that_completes_leaves_record_and_outputs(batch):
+    runs, statuses, _ = batch
+    assert statuses["good"].state == "completed"
+    assert statuses["good"].error is None
+    assert statuses["good"].seconds > 0
+    record = read_record(runs / "good" / "record.json")
+    assert record.preset == "default"
+    assert record.metrics == {"threads": 3, "twice": 0.2}
+    executed = nbformat.read(runs / "good" / "good.ipynb", as_version=4)
+    assert executed.cells[-1].execution_count is not None
+    assert not (runs / "good" / "kernel.log").exists()
+
+
+def test_one_that_fails_says_where_and_why(batch):
+    _, statuses, _ = batch
+    error = statuses["fails"].error
+    assert statuses["fails"].state == "failed"
+    assert (error.type, error.message, error.cell) == ("KeyError", "'boom'", 3)
+    assert "raise KeyError('boom')" in error.traceback
+    assert "\x1b" not in error.traceback
+
+
+def test_a_kernel_that_dies_is_not_called_completed(batch):
+    _, statuses, _ = batch
+    assert statuses["dies"].state == "died"
+    assert (statuses["dies"].error.type, statuses["dies"].error.cell) == ("DeadKernelError", 3)
+
+
+def test_what_cannot_start_fails_and_stops_nobody(batch):
+    _, statuses, _ = batch
+    assert statuses["untyped"].state == statuses["absent"].state == "failed"
+    assert "expected 'name: type = default" in statuses["untyped"].error.message
+    assert "absent.ipynb does not exist" in statuses["absent"].error.message
+
+
+def test_a_cell_that_takes_too_long_is_not_called_completed(tmp_path):
+    path = write_notebook(tmp_path / "slow.ipynb", "x = 1", "import time; time.sleep(600)", "x = 2")
+    status = run_notebook(path, tmp_path / "run", timeout=3)
+    assert status.state == "timeout"
+    assert status.error.cell == 3
+    assert "longer than 3 s" in status.error.message
+    assert status.seconds < 120
+
+
+def test_parameters_arrive_typed(tmp_path):
+    path = write_notebook(tmp_path / "a.ipynb", "assert (lr, n) == (1e-4, 7) and isinstance(lr, float)")
+    status = run_notebook(path, tmp_path / "run", {"lr": "1e-4", "n": 7})
+    assert status.completed
+    assert status.parameters == {"lr": 1e-4, "n": 7}
+    assert status.preset is None
+
+
+def start(code: str, cwd) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-c", code], cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def wait_for(path, process) -> None:
+    deadline = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_ctrl_c_leaves_an_honest_status_and_no_kernel(tmp_path):
+    sleeps = (
+        "import os, time\nwith open('pid.part', 'w') as f: f.write(str(os.getpid()))\nos.rename('pid.part', 'pid')\n"
+    )
+    write_notebook(tmp_path / "sleeps.ipynb", sleeps + "time.sleep(600)")
+    names = ["sleeps.ipynb", "waits.ipynb"]
+    process = start(
+        f"from workbench.notebooks import run_notebooks; run_notebooks({names}, 'runs', workers=1)", tmp_path
+    )
+    wait_for(tmp_path / "pid", process)
+    kernel = int((tmp_path / "pid").read_text())
+    assert read_status(tmp_path / "runs" / "sleeps").state == "running"
+    assert alive(kernel)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) != 0
+    assert read_status(tmp_path / "runs" / "sleeps").state == "interrupted"
+    assert not (tmp_path / "runs" / "waits").exists()  # it never began
+    assert not alive(kernel)
+
+
+def test_a_worker_that_is_killed_is_not_called_running(tmp_path):
+    kill = "import os, signal; os.kill(os.getppid(), signal.SIGKILL); import time; time.sleep(600)"
+    status = run_notebook(write_notebook(tmp_path / "kills.ipynb", kill), tmp_path / "run")
+    assert status.state == "died"
+    assert "ended with code -9" in status.error.message
+
+
+@pytest.mark.bad_input
+def test_bad_arguments_are_refused_before_anything_runs(tmp_path):
+    path = write_notebook(tmp_path / "a.ipynb")
+    with pytest.raises(ValueError, match="unknown parameter 'x', expected one of preset, run_dir, lr, n"):
+        run_notebook(path, tmp_path / "run", {"x": 1})
+    with pytest.raises(ValueError, match="parameter n is 'abc', expected int"):
+        run_notebook(path, tmp_path / "run", {"n": "abc"})
+    with pytest.raises(ValueError, match="the folder of the notebook itself"):
+        run_notebook(path, tmp_path)
+    with pytest.raises(FileNotFoundError):
+        run_notebook(tmp_path / "b.ipynb", tmp_path / "run")
+    with pytest.raises(ValueError, match="workers is 0"):
+        run_notebooks([path], tmp_path / "run", workers=0)
+    with pytest.raises(ValueError, match="timeout is -1"):
+        run_notebook(path, tmp_path / "run", timeout=-1)
+    with pytest.raises(ValueError, match="notebooks of one name"):
+        run_notebooks([path, path], tmp_path / "run")
+    assert os.listdir(tmp_path) == ["a.ipynb"]
+
+
+def test_a_status_with_unknown_keys_is_refused(tmp_path):
+    status = Status(name="a", state="running", started="2026", notebook="a.ipynb")
+    status.write(tmp_path)
+    content = json.loads((tmp_path / "status.json").read_text())
+    (tmp_path / "status.json").write_text(json.dumps(content | {"state": "fine"}))
+    with pytest.raises(ValueError, match=r"status\.json is not a status: state"):
+        read_status(tmp_path)
