@@ -1,0 +1,114 @@
+r"""What it costs to move density from a cell to a point.
+
+The papers' costs are functions of *normalised* coordinates: image pixels divided by the side of the (square) crop, so
+that a crop is the unit square whatever its size. A map that is not square is divided by its longer side, which keeps
+distances isotropic. Each cost is a function of the distance between cell and point and, for the perspective-guided
+one, of how high in the image both are.
+"""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.checks import check_choice, check_points, check_positive
+from workbench.points import cell_centres
+
+COSTS = ("perspective", "exponential", "euclidean", "squared")
+
+
+@dataclass(frozen=True)
+class TransportCost:
+    r"""A transport cost between normalised positions.
+
+    ============= ===================================================================
+    "euclidean"   :math:`d = \|x - y\|_2`
+    "squared"     :math:`d^2`
+    "exponential" :math:`\exp(d / \eta) - o`
+    "perspective" :math:`\exp(d / \eta(x, y)) - o`, eq. (4);
+                  :math:`\eta = \eta_0 + (\eta_1 - \eta_0) (h_x + h_y) / 2`
+    ============= ===================================================================
+
+    The height :math:`h` is 0 at the top of the image, where people are far away and moving density is dear, and 1 at
+    its bottom.
+
+    Args:
+        name: one of ``COSTS``.
+        eta: the interval of the perspective factor; the exponential cost takes the first number.
+        offset: the constant o that is subtracted from the exponential costs. Eq. (4) has none, so that density exactly
+            on a point costs 1; the published implementation has 1.
+        height: the image's height in normalised units, what ``h`` is measured in.
+
+    Reference:
+        Wan, Liu and Chan, "A Generalized Loss Function for Crowd Counting and Localization", CVPR 2021, sec. 3.2.
+    """
+
+    name: str = "perspective"
+    eta: tuple[float, float] = (0.6, 0.8)
+    offset: float = 0.0
+    height: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_choice(self.name, COSTS, "cost")
+        for value in self.eta:
+            check_positive(value, "eta")
+        check_positive(self.offset, "offset", zero=True)
+        check_positive(self.height, "height")
+
+    def __call__(self, cells: Float[Tensor, "n 2"], points: Float[Tensor, "m 2"]) -> Float[Tensor, "n m"]:
+        """The cost of each cell to each point, both (x, y) in normalised coordinates."""
+        return self.between(cells[:, None], points[None])
+
+    def between(self, cells: Float[Tensor, "*n 2"], points: Float[Tensor, "*m 2"]) -> Float[Tensor, "*nm"]:
+        """The cost of positions that broadcast against each other; see :meth:`__call__` for a matrix."""
+        squared = (cells[..., 0] - points[..., 0]).square_().add_((cells[..., 1] - points[..., 1]).square_())
+        if self.name == "squared":
+            return squared
+        distance = squared.sqrt_()
+        if self.name == "euclidean":
+            return distance
+        low, high = self.eta
+        if self.name == "exponential":
+            distance.div_(low)
+        else:
+            half = (high - low) / (2 * self.height)
+            distance.div_((low + half * cells[..., 1]) + half * points[..., 1])
+        # expm1 keeps the digits of small distances, which a kernel at epsilon = 0.005 sees magnified 200 times
+        distance.expm1_()
+        return distance if self.offset == 1 else distance.add_(1 - self.offset)
+
+
+def cost_matrix(
+    name: str,
+    size: tuple[int, int],
+    points: Float[Tensor, "m 2"],
+    *,
+    stride: float = 8,
+    side: float | None = None,
+    eta: tuple[float, float] = (0.6, 0.8),
+    offset: float = 0.0,
+) -> Float[Tensor, "n m"]:
+    """The cost between the cells of a map, row by row, and points.
+
+    Args:
+        name: one of ``COSTS``, see :class:`TransportCost`.
+        size: (H, W) of the map in cells.
+        points: (m, 2), x then y, image pixels.
+        stride: side of a cell in image pixels.
+        side: what coordinates are divided by, image pixels; the longer side of the image if None.
+        eta: the interval of the perspective factor; the exponential cost takes the first number.
+        offset: subtracted from the exponential costs.
+
+    Returns:
+        (H W, m), no unit; on the points' device and of their dtype.
+
+    Raises:
+        ValueError: an unknown name, points outside the image, a number out of range.
+    """
+    height, width = size
+    cells = cell_centres(size, stride, dtype=points.dtype, device=points.device)
+    check_points(points, size=(height * stride, width * stride))
+    side = stride * max(size) if side is None else side
+    check_positive(side, "side")
+    cost = TransportCost(name, eta, offset, height * stride / side)
+    return cost(cells / side, points / side)

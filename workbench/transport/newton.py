@@ -1,0 +1,186 @@
+r"""Newton's method for entropic transport, on logarithms.
+
+The row potential is always eliminated: it is the closed-form answer to the column potential g, so that g is all there
+is to solve for. A Sinkhorn sweep is :math:`g \leftarrow g - \lambda \varepsilon R(g)`, :math:`R_j` the logarithm of
+(what column j receives) / (what it should receive); it is a contraction, but a slow one, by
+:math:`\lambda^2 = (\tau / (\tau + \varepsilon))^2`. Newton's method on :math:`R = 0` sums the whole series of sweeps at
+once; see :func:`newton_step`.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+DIRECT = 128  # columns up to which a dense solve beats conjugate gradients
+
+
+@dataclass(frozen=True)
+class Problem:
+    r"""An entropic transport problem on rows and columns of positive mass.
+
+    The plan is :math:`P_{ij} = \exp((f_i + g_j - C_{ij}) / \varepsilon + \rho_i + \sigma_j)`; rho and sigma are zero
+    for the Shannon entropy, log a and log b for the relative one.
+    """
+
+    cost: Float[Tensor, "n m"]
+    log_a: Float[Tensor, "n"]
+    log_b: Float[Tensor, "m"]
+    epsilon: float
+    tau: float | None
+    relative: bool
+
+    @property
+    def damping(self) -> float:
+        """The exponent lambda of eq. (6); 1 where the marginals must hold."""
+        return 1.0 if self.tau is None else self.tau / (self.tau + self.epsilon)
+
+    def target(self, log_mass: Tensor, potential: Tensor) -> Tensor:
+        """The logarithm of the marginal that belongs to a potential: mass exp(-potential / tau)."""
+        return log_mass if self.tau is None else log_mass - potential / self.tau
+
+    def row_potential(self, g: Float[Tensor, "m"], cost: Tensor, log_a: Tensor) -> Float[Tensor, "n"]:
+        """The row potential that answers g, eq. (6) in logarithms."""
+        scores = (g - cost) / self.epsilon + (self.log_b if self.relative else 0)
+        reached = torch.logsumexp(scores, dim=1)
+        return self.damping * self.epsilon * ((0 if self.relative else log_a) - reached)
+
+    def exponent(self, f: Float[Tensor, "n"], g: Float[Tensor, "m"]) -> Float[Tensor, "n m"]:
+        """The logarithm of the plan."""
+        rows = f / self.epsilon + (self.log_a if self.relative else 0)
+        columns = g / self.epsilon + (self.log_b if self.relative else 0)
+        return rows[:, None] + columns - self.cost / self.epsilon
+
+
+@dataclass(frozen=True)
+class State:
+    """The plan that a column potential gives, and how far it is from the fixed point."""
+
+    f: Float[Tensor, "n"]
+    g: Float[Tensor, "m"]
+    log_plan: Float[Tensor, "n m"]
+    log_rows: Float[Tensor, "n"]
+    log_columns: Float[Tensor, "m"]
+    violation: Float[Tensor, "m"]
+
+    @property
+    def size(self) -> float:
+        """The largest relative violation."""
+        return float(self.violation.abs().max())
+
+
+def evaluate(problem: Problem, g: Float[Tensor, "m"]) -> State:
+    """Answer g with the row potential and measure the columns: the fixed-point equation of the rows holds exactly."""
+    f = problem.row_potential(g, problem.cost, problem.log_a)
+    log_plan = problem.exponent(f, g)
+    log_columns = torch.logsumexp(log_plan, dim=0)
+    violation = log_columns - problem.target(problem.log_b, g)
+    return State(f, g, log_plan, problem.target(problem.log_a, f), log_columns, violation)
+
+
+def newton_step(
+    share: Callable[[Tensor], Tensor],
+    weight: Float[Tensor, "m"],
+    right: Float[Tensor, "m"],
+    damping: float,
+    *,
+    tolerance: float,
+    most: int = 400,
+) -> Float[Tensor, "m"]:
+    r"""Solve :math:`(I / \lambda - \lambda M) d = r` by conjugate gradients.
+
+    The Jacobian of R is :math:`(I / \lambda - \lambda M) / \varepsilon` with the stochastic matrix
+    :math:`M = \mathrm{diag}(P^\top 1)^{-1} P^\top \mathrm{diag}(P 1)^{-1} P`, which is symmetric in the inner product
+    weighted by the column marginals. Its inverse is :math:`\lambda \sum_k (\lambda^2 M)^k`: the sum of all sweeps.
+
+    Args:
+        share: d -> M d.
+        weight: (m,), the column marginals, in any unit.
+        right: (m,), r.
+        damping: lambda in (0, 1]; at 1 the matrix is singular and the mean of the solution is zero.
+        tolerance: relative size at which the remainder is small enough.
+        most: most products with M.
+    """
+
+    def inner(x: Tensor, y: Tensor) -> float:
+        return float((weight * x * y).sum())
+
+    def centred(x: Tensor) -> Tensor:
+        return x - (weight * x).sum() / weight.sum() if damping == 1 else x
+
+    remainder = right = centred(right)
+    step = torch.zeros_like(right)
+    direction = remainder
+    size = first = inner(remainder, remainder)
+    for _ in range(most):
+        if size <= tolerance**2 * first:
+            break
+        image = centred(direction / damping - damping * share(direction))
+        curvature = inner(direction, image)
+        if curvature <= 0:
+            break
+        step = step + (size / curvature) * direction
+        remainder = remainder - (size / curvature) * image
+        size, before = inner(remainder, remainder), size
+        direction = remainder + (size / before) * direction
+    # columns of nearly no mass weigh nothing above; one sweep of the linear equation sets them right
+    return damping * (right + damping * share(step))
+
+
+def annealed(problem: Problem, most: int = 20) -> Float[Tensor, "m"]:
+    """A column potential to start from: epsilon halves from the largest cost down, each time solved roughly."""
+    g = torch.zeros_like(problem.log_b)
+    span = float(problem.cost.max() - problem.cost.min())
+    for power in range(max(math.ceil(math.log2(max(span, problem.epsilon) / problem.epsilon)), 0), 0, -1):
+        coarse = replace(problem, epsilon=problem.epsilon * 2**power)
+        g = iterate(coarse, g, 0.1, most)[0].g
+    return g
+
+
+def iterate(
+    problem: Problem, g: Float[Tensor, "m"], tolerance: float, max_iterations: int
+) -> tuple[State, bool, int, float]:
+    """Newton's method from g, with a sweep (or half a step first) where it does not bring the violation down."""
+    damping, epsilon = problem.damping, problem.epsilon
+    state = evaluate(problem, g)
+    best = (math.inf, state)
+    stalled = 0
+    for iteration in range(max_iterations + 1):
+        step = epsilon * _newton_correction(state, damping)
+        residual = max(state.size, float(step.abs().max()) / epsilon)
+        stalled = 0 if residual < best[0] / 2 else stalled + 1
+        if residual < best[0]:
+            best = (residual, state)
+        # what rounding of the exponent (f + g - C) / epsilon leaves
+        scale = float(state.f.abs().max() + state.g.abs().max() + problem.cost.abs().max())
+        rounding = 4 * torch.finfo(g.dtype).eps * (1 + scale / epsilon)
+        done = best[0] <= tolerance
+        if done or iteration == max_iterations or (stalled > 3 and state.size <= rounding):
+            return best[1], done or best[0] <= rounding, iteration, best[0]
+        for trial in (1.0, 0.3, 0.1, 0.03, 0.01):
+            ahead = evaluate(problem, state.g - trial * step)
+            if ahead.size < state.size:
+                break
+        else:
+            ahead = evaluate(problem, state.g - damping * epsilon * state.violation)
+        state = ahead
+    raise AssertionError("unreachable")
+
+
+def _newton_correction(state: State, damping: float) -> Float[Tensor, "m"]:
+    """The step that Newton's method takes from a state, in units of epsilon."""
+    half_rows, half_columns = state.log_rows / 2, state.log_columns / 2
+    normal = (state.log_plan - half_rows[:, None] - half_columns).exp()  # its singular values are at most 1
+    root = (half_columns - half_columns.max()).exp().clamp(min=torch.finfo(normal.dtype).tiny)
+
+    if len(root) <= DIRECT and damping < 1:  # balanced plans that fall apart make the matrix singular
+        jacobian = torch.eye(len(root)).to(normal) / damping - damping * (normal.T @ normal)
+        return torch.linalg.solve(jacobian, root * state.violation) / root
+
+    def share(x: Tensor) -> Tensor:
+        return (normal.T @ (normal @ (root * x))) / root
+
+    return newton_step(share, root.square(), state.violation, damping, tolerance=min(0.1, state.size))
