@@ -8,6 +8,7 @@ from workbench.registry import build
 LOSSES = {
     "bayesian": "workbench.losses.bayesian:BayesianLoss",
     "l2": "workbench.losses.l2:L2Loss",
+    "proximal": "workbench.losses.proximal:ProximalLoss",
 }
 
 __all__ = ["LOSSES", "CrowdLoss", "build_loss"]

@@ -1,0 +1,172 @@
+"""The divide stage of the proximal mapping loss: which cells belong to which annotation, and what each costs."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from workbench.losses.nearest import Array, Indices, as_array, grid
+
+COSTS: dict[str, Callable[[Array], Array]] = {
+    "exponential": lambda ratio: np.expm1(ratio) / math.expm1(1),
+    "euclidean": lambda ratio: ratio,
+    "squared": np.square,
+    "published": np.expm1,
+}
+TIE = 1e-9  # pixels: far above the rounding of distances in float64, far below what an annotation resolves
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Cells divided among the annotations: E entries, one a cell and the patch it belongs to, and K patches.
+
+    Attributes:
+        cell: (E,) index of each entry's cell in the flattened map.
+        patch: (E,) index of its patch.
+        share: (E,) part of the cell's density that belongs to the patch; None where no cell is shared.
+        cost: (E,) cost c_i of the cell in its patch.
+        distance: (E,) from the cell's centre to the patch's annotation, in image pixels.
+        people: (K,) people of the patch, b_j.
+        cells: (K,) number of entries of the patch, at least one.
+    """
+
+    cell: Int[Tensor, "e"]
+    patch: Int[Tensor, "e"]
+    share: Float[Tensor, "e"] | None
+    cost: Float[Tensor, "e"]
+    distance: Float[Tensor, "e"]
+    people: Float[Tensor, "k"]
+    cells: Float[Tensor, "k"]
+
+    def split(self, density: Float[Tensor, "h w"]) -> Float[Tensor, "e"]:
+        """The density of each entry, people."""
+        flat = density.reshape(-1)
+        return flat if self.share is None else flat[self.cell] * self.share
+
+    def join(self, values: Float[Tensor, "e"], size: tuple[int, int]) -> Float[Tensor, "h w"]:
+        """The map that entries make together: the sum over the patches of each cell."""
+        return values.new_zeros(math.prod(size)).index_add(0, self.cell, values).reshape(size)
+
+    def sum(self, values: Float[Tensor, "e"]) -> Float[Tensor, "k"]:
+        """The sum of entries over each patch."""
+        return values.new_zeros(len(self.people)).index_add(0, self.patch, values)
+
+    def least(self, values: Float[Tensor, "e"]) -> Float[Tensor, "k"]:
+        """The least entry of each patch."""
+        return values.new_zeros(len(self.people)).scatter_reduce(0, self.patch, values, "amin", include_self=False)
+
+    @property
+    def centred_cost(self) -> Float[Tensor, "e"]:
+        """The cost less its mean over the patch."""
+        return self.cost - (self.sum(self.cost) / self.cells)[self.patch]
+
+
+def divide(
+    points: Float[Tensor, "n 2"],
+    size: tuple[int, int],
+    *,
+    stride: float,
+    weights: Float[Tensor, "n"],
+    cost: str = "exponential",
+    radius: float = 32.0,
+    fair: bool = True,
+    offset: float = 0.5,
+) -> Patches:
+    r"""Give each cell to its nearest annotation, eq. (2) of the slides, and price it.
+
+    The cost grows with the distance r in units of the patch's reach: :math:`c_i = h(r_i / R_j)` with
+    :math:`R_j = \max(\max_i r_i, \text{radius})` and h(t) = (exp(t) - 1) / (e - 1), t or t squared. All of it lies in
+    [0, 1], so that no cell is more than 1 below its patch's mean: with more the people of a patch would grow without
+    end, since each of them on the cheapest cell gains more by cost than the count takes.
+
+    Eq. (2) leaves ties open, and annotations without any cell. The rule here: annotations on one spot are one
+    annotation of their summed weight; a cell equally near to several spots is shared among them equally; and the
+    people of an annotation whose patch is empty (nearer ones take every centre) join the nearest annotation that has
+    cells, again in equal parts where several are equally near. So everybody counts in some patch, and neither the
+    order of the annotations nor a mirrored image makes a difference.
+
+    Args:
+        points: (N, 2) image pixels; with none, the whole map is one patch of nobody and of cost zero.
+        size: (H, W) of the map in cells.
+        stride: side of a cell in image pixels.
+        weights: (N,) people per annotation; the results are on its device, in its dtype.
+        cost: "exponential", "euclidean" or "squared"; "published" is exp(t) - 1, up to 1.72.
+        radius: least reach of a patch in image pixels.
+        fair: whether that rule holds; without it, the first of equally near annotations takes the cell, and an
+            annotation without a cell keeps its people, in an empty patch.
+        offset: where a cell's centre lies, in cells.
+    """
+    height, width = size
+    count = height * width
+    if not len(points):
+        entry, nothing = torch.arange(count, device=weights.device), weights.new_zeros(count)
+        one = weights.new_full((1,), count)
+        return Patches(entry, torch.zeros_like(entry), None, nothing, nothing, torch.zeros_like(one), one)
+    spots, people = as_array(points), as_array(weights)
+    if fair:
+        spots, people = _merge(spots, people)
+    cells = grid(size, stride, offset)
+    cell, patch, share, distance = _assign(spots, cells, fair)
+    number = np.bincount(patch, minlength=len(spots))
+    if fair and not number.all():
+        kept = number > 0
+        orphan, home, part, _ = _assign(spots[kept], spots[~kept], fair)
+        adopted = np.bincount(home, weights=people[~kept][orphan] * part, minlength=kept.sum())
+        patch, people, number = (np.cumsum(kept) - 1)[patch], people[kept] + adopted, number[kept]
+    reach = np.full(len(number), radius)
+    np.maximum.at(reach, patch, distance)
+    price = COSTS[cost](distance / reach[patch])
+
+    def tensor(values: Array | Indices) -> Tensor:
+        return torch.as_tensor(values).to(weights)
+
+    return Patches(
+        cell=torch.as_tensor(cell, device=weights.device),
+        patch=torch.as_tensor(patch, device=weights.device),
+        share=None if len(cell) == count else tensor(share),
+        cost=tensor(price),
+        distance=tensor(distance),
+        people=tensor(people),
+        cells=tensor(number.clip(min=1)),
+    )
+
+
+def _merge(points: Array, people: Array) -> tuple[Array, Array]:
+    """Distinct points and the people on each of them."""
+    _, first, spot = np.unique(points[:, 0] + 1j * points[:, 1], return_index=True, return_inverse=True)
+    return points[first], np.bincount(spot, weights=people).astype(np.float64)
+
+
+def _assign(spots: Array, cells: Array, fair: bool) -> tuple[Indices, Indices, Array, Array]:
+    """Entries (cell, spot, share, distance): one a cell, or where spots are equally near, one for each of them."""
+    tree = cKDTree(spots, balanced_tree=False, compact_nodes=False)
+    every = np.arange(len(cells))
+    if not fair or len(spots) == 1:
+        distance, spot = tree.query(cells)
+        return every, spot.astype(np.int64), np.ones(len(cells)), distance
+    distances, nearest = tree.query(cells, k=2)
+    distance, spot = distances[:, 0], nearest[:, 0].astype(np.int64)
+    tied = np.flatnonzero(distances[:, 1] <= distance + TIE)
+    if not len(tied):
+        return every, spot, np.ones(len(cells)), distance
+    neighbours = 2
+    while True:  # as many neighbours as it takes to see a farther one
+        neighbours = min(2 * neighbours, len(spots))
+        distances, nearest = tree.query(cells[tied], k=neighbours)
+        equal = distances <= distances[:, :1] + TIE
+        if neighbours == len(spots) or not equal[:, -1].any():
+            break
+    row, rank = np.nonzero(equal)
+    alone = np.ones(len(cells), dtype=bool)
+    alone[tied] = False
+    return (
+        np.concatenate([every[alone], tied[row]]),
+        np.concatenate([spot[alone], nearest[row, rank].astype(np.int64)]),
+        np.concatenate([np.ones(alone.sum()), 1 / equal.sum(axis=1)[row]]),
+        np.concatenate([distance[alone], distances[row, 0]]),
+    )
