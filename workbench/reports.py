@@ -9,10 +9,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
 
 from workbench.files import write_text
 from workbench.notebook_status import Status, read_status
-from workbench.records import Cell, Record, now, read_record
+from workbench.records import Cell, Record, Table, now, read_record
+from workbench.runs import DOTS_PER_INCH
 
 STATES = {
     "completed": "completed",
@@ -142,7 +144,7 @@ def render(entries: Sequence[Entry], base: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"link": link, "value": shown, "duration": duration}
+    environment.filters |= {"link": link, "value": shown, "duration": duration, "size": _size, "numeric": numeric}
     newest = max((entry for entry in entries if entry.record), key=lambda entry: entry.started, default=None)
     return environment.get_template("report.html").render(
         entries=entries,
@@ -171,6 +173,25 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def numeric(table: Table) -> list[bool]:
+    """Which columns of a table hold numbers alone, and are set to the right."""
+    columns = zip(*table.rows, strict=True) if table.rows else [()] * len(table.columns)
+    return [
+        any(cell is not None for cell in column)
+        and all(cell is None or (isinstance(cell, int | float) and not isinstance(cell, bool)) for cell in column)
+        for column in columns
+    ]
+
+
+def _size(picture: Path) -> tuple[int, int] | None:
+    """Width and height in CSS pixels, of which an inch has 96, or None for what is not a picture."""
+    try:
+        with Image.open(picture) as image:
+            return round(image.width * 96 / DOTS_PER_INCH), round(image.height * 96 / DOTS_PER_INCH)
+    except OSError:
+        return None
 
 
 def _title(notebook: Path) -> str:

@@ -5,11 +5,12 @@ from html.parser import HTMLParser
 from urllib.parse import unquote
 
 import pytest
+from PIL import Image
 from small_notebooks import write_notebook
 
 from workbench.notebook_status import Failure, Status
 from workbench.records import Figure, Record, Table, Timing
-from workbench.reports import collect, duration, render, shown, write_report
+from workbench.reports import collect, duration, numeric, render, shown, write_report
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 
@@ -45,7 +46,7 @@ def add_run(runs, name, *, state="completed", error=None, record=True, title="")
     status = Status(name=name, state=state, started="2026-01-02T03:04:05+00:00", seconds=75, notebook=f"{name}.ipynb")
     status.model_copy(update={"error": error}).write(folder)
     if record:
-        (folder / "line plot.png").write_bytes(b"")
+        Image.new("RGB", (288, 144)).save(folder / "line plot.png")
         Record(
             name=name,
             preset="smoke",
@@ -113,9 +114,16 @@ def test_every_link_leads_to_a_file_or_a_section(page):
             assert (page.parent / unquote(link)).is_file()
 
 
-def test_pictures_have_a_text(page):
+def test_pictures_have_a_text_and_the_size_they_were_drawn_at(page):
     pictures = [attributes for tag, attributes in Page(page.read_text()).tags if tag == "img"]
     assert [picture["alt"] for picture in pictures] == ["A <b>line</b>"] * 2
+    assert {(picture["width"], picture["height"]) for picture in pictures} == {("192", "96")}  # 2 x 1 inches
+
+
+def test_columns_of_numbers_are_told_from_others():
+    rows = [[1, None, "a", True, None], [2.5, 3, 1, False, None]]
+    assert numeric(Table(name="t", columns=list("abcde"), rows=rows)) == [True, True, False, False, False]
+    assert numeric(Table(name="t", columns=["a", "b"], rows=[])) == [False, False]
 
 
 def test_what_cannot_be_read_is_said_and_stops_nothing(tmp_path):
