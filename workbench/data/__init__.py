@@ -7,6 +7,7 @@ from workbench.data.sample import CrowdBatch, CrowdDataset, CrowdSample, Draw, c
 from workbench.registry import build
 
 DATASETS = {
+    "digits": "workbench.data.digits:Digits",
     "scenes": "workbench.data.scenes:Scenes",
 }
 

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from jaxtyping import Int
 
 from workbench.checks import check_choice, check_whole
 
@@ -47,3 +48,15 @@ def hold_out(count: int, split: str, *, validation: float = 0.1, seed: int = 0) 
     chosen = held_out(count, validation)
     part = order[:chosen] if split == "val" else order[chosen:]
     return sorted(int(index) for index in part)
+
+
+def hold_out_of_each(
+    labels: Int[np.ndarray, "n"], share: float, seed: int
+) -> tuple[Int[np.ndarray, "k"], Int[np.ndarray, "h"]]:
+    """Indices kept and held out, in rising order: of every class the same share."""
+    order = np.random.default_rng([seed, len(labels)]).permutation(len(labels))
+    chosen = [
+        (of_class := order[labels[order] == label])[: held_out(len(of_class), share)] for label in np.unique(labels)
+    ]
+    held = np.sort(np.concatenate([order[:0], *chosen]))
+    return np.setdiff1d(np.arange(len(labels)), held), held
