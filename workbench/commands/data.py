@@ -24,7 +24,7 @@ def list_datasets(json: Json = False) -> None:
 
 
 def check(
-    name: Annotated[str, typer.Argument(help="Of the data set, see `workbench data list`.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the data set, see `workbench data list`.")],
     root: Annotated[Path, typer.Option(help="The folder that the data set lies in.")],
     overlay: Annotated[
         Path | None, typer.Option(metavar="PNG", help="Write a sheet of images with their points drawn.")

@@ -21,7 +21,9 @@ Threads = Annotated[int | None, typer.Option(help="Threads of each kernel; the c
 
 
 def run(
-    notebook: Annotated[str, typer.Argument(help="A path, or the name of one of the project's notebooks.")],
+    notebook: Annotated[
+        str, typer.Argument(metavar="NOTEBOOK", help="A path, or the name of one of the project's notebooks.")
+    ],
     parameter: Annotated[
         list[str] | None, typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="A parameter of the notebook.")
     ] = None,

@@ -1,0 +1,127 @@
+"""The command line: what it prints, where, and with which exit code; it starts without the heavy imports."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from workbench import __version__
+from workbench.cli import app
+from workbench.commands.output import assignments
+from workbench.commands.training import _config
+
+
+def call(*arguments: object):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def complaint(result) -> str:
+    """The one line on stderr of a call that was refused."""
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    return line.removeprefix("error: ")
+
+
+def test_help_names_every_command():
+    help_text = call("--help").stdout
+    for command in ("run", "report", "train", "predict", "lab", "data"):
+        assert f"  {command} " in help_text
+    assert "check" in call("data", "--help").stdout
+    assert call("--version").stdout.strip() == __version__
+
+
+def test_nothing_heavy_is_imported_before_a_command_runs():
+    heavy = "('torch', 'numpy', 'matplotlib', 'pandas', 'papermill', 'pydantic')"
+    code = f"import sys, workbench.cli; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_mistake_is_one_line_without_a_traceback(tmp_path):
+    assert "nothing names no notebook" in complaint(call("run", "nothing"))
+    assert "none.yaml" in complaint(call("train", "--out", tmp_path, "--config", tmp_path / "none.yaml"))
+    assert "unknown key 'modell'" in complaint(call("train", "--out", tmp_path, "-p", "modell=mcnn"))
+    assert "none.pt" in complaint(call("predict", "a.jpg", "--weights", tmp_path / "none.pt"))
+
+
+def test_debug_shows_where_it_comes_from():
+    result = call("--debug", "run", "nothing")
+    assert isinstance(result.exception, FileNotFoundError)
+
+
+def test_wrong_usage_says_what_there_is():
+    result = call("run")
+    assert result.exit_code == 2
+    assert "Missing argument 'NOTEBOOK'" in result.stderr
+    assert call("rum").exit_code == 2
+
+
+def test_data_sets_are_listed():
+    rows = json.loads(call("data", "list", "--json").stdout)
+    assert "scenes" in {row["name"] for row in rows}
+    assert all(row["about"] for row in rows)
+    assert "scenes" in call("data", "list").stdout
+
+
+def test_train_then_predict(tmp_path):
+    (tmp_path / "config.yaml").write_text("model: mcnn\nepochs: 3\ndataset_options: {preset: small, length: 8}\n")
+    settings = ["-p", "epochs=1", "-p", "batch_size=4", "-p", "learning_rate=1e-4", "-p", "model_options.width=0.25"]
+    out = tmp_path / "run"
+    result = call("train", "--config", tmp_path / "config.yaml", "--out", out, *settings, "--json")
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout)
+    assert record["config"]["epochs"] == 1
+    assert record["config"]["model_options"] == {"width": 0.25}
+    assert "mae" in record["metrics"]
+
+    picture = tmp_path / "grey.png"
+    Image.new("L", (70, 50), 128).save(picture)
+    result = call("predict", picture, "--weights", out / "weights.pt", "--overlay", tmp_path / "drawn", "--json")
+    assert result.exit_code == 0, result.output
+    (row,) = json.loads(result.stdout)
+    assert row["count"] >= 0
+    with Image.open(row["overlay"]) as overlay:
+        assert overlay.format == "PNG"
+    plain = call("predict", picture, "--weights", out / "weights.pt").stdout
+    assert plain.startswith(f"{picture}: {row['count']:.1f} people")
+
+    (tmp_path / "no.png").write_text("not a picture")
+    assert "no.png" in complaint(call("predict", tmp_path / "no.png", "--weights", out / "weights.pt"))
+
+
+def test_a_configuration_joins_file_and_command_line(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("loss: l2\nloss_options: {sigma: 4, kernel: fixed}\n")
+    given = {"loss_options.sigma": "1e-1", "flip": "false", "root": "null", "weights": "a.pt", "sizes": "[1, 2]"}
+    assert _config(file, given) == {
+        "loss": "l2",
+        "loss_options": {"sigma": 0.1, "kernel": "fixed"},
+        "flip": False,
+        "root": None,
+        "weights": "a.pt",
+        "sizes": [1, 2],
+    }
+
+
+@pytest.mark.parametrize(("content", "found"), [("[1, 2]", "holds a list"), ("a: [", "is not YAML")])
+def test_a_file_that_is_no_configuration_is_named(tmp_path, content, found):
+    (tmp_path / "c.yaml").write_text(content)
+    with pytest.raises(ValueError, match=rf"c\.yaml {found}"):
+        _config(tmp_path / "c.yaml", {})
+
+
+def test_options_lead_only_into_options():
+    with pytest.raises(ValueError, match=r"-p loss\.sigma: loss is 'l2', expected options"):
+        _config(None, {"loss": "l2", "loss.sigma": "4"})
+
+
+def test_assignments_split_at_the_first_equals():
+    assert assignments(["a=b=c", "d="]) == {"a": "b=c", "d": ""}
+    for texts, found in ((["a"], "'a' found"), (["=1"], "'=1' found"), (["a=1", "a=2"], "a is given twice")):
+        with pytest.raises(ValueError, match=found):
+            assignments(texts)
