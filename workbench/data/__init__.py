@@ -9,6 +9,8 @@ from workbench.registry import build
 DATASETS = {
     "digits": "workbench.data.digits:Digits",
     "scenes": "workbench.data.scenes:Scenes",
+    "shanghaitech_a": "workbench.data.shanghaitech:ShanghaiTechA",
+    "shanghaitech_b": "workbench.data.shanghaitech:ShanghaiTechB",
 }
 
 __all__ = ["DATASETS", "CrowdBatch", "CrowdDataset", "CrowdSample", "Draw", "collate", "open_dataset"]
