@@ -44,10 +44,11 @@ datasets = typer.Typer(no_args_is_help=True, help="The data sets: what there is,
 app.add_typer(datasets, name="data")
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool) -> bool:
     if wanted:
         typer.echo(__version__)
         raise typer.Exit
+    return wanted
 
 
 @app.callback()
