@@ -35,8 +35,7 @@ test-all: test
 
 lint: $(STAMP)
 	@$(BIN)/ruff check --quiet .
-	@$(BIN)/ruff format --check --quiet . || { echo "These files are not formatted, run make format:"; \
-		$(BIN)/ruff format --check .; exit 1; }
+	@$(BIN)/ruff format --check --quiet . || { echo "error: make format rewrites these" >&2; exit 1; }
 	@$(BIN)/mypy
 
 format: $(STAMP)
