@@ -7,6 +7,8 @@ from workbench.registry import build
 
 LOSSES = {
     "bayesian": "workbench.losses.bayesian:BayesianLoss",
+    "dm_count": "workbench.losses.dm_count:DMCountLoss",
+    "generalized": "workbench.losses.generalized:GeneralizedLoss",
     "l2": "workbench.losses.l2:L2Loss",
     "proximal": "workbench.losses.proximal:ProximalLoss",
 }

@@ -111,7 +111,9 @@ def newton_step(
     def centred(x: Tensor) -> Tensor:
         return x - (weight * x).sum() / weight.sum() if damping == 1 else x
 
-    remainder = right = centred(right)
+    tiny = torch.finfo(right.dtype).tiny
+    weight, scale = weight / weight.amax(), right.abs().amax().clamp(min=tiny)  # squares stay in range
+    remainder = right = centred(right / scale)
     step = torch.zeros_like(right)
     direction = remainder
     size = first = inner(remainder, remainder)
@@ -127,7 +129,7 @@ def newton_step(
         size, before = inner(remainder, remainder), size
         direction = remainder + (size / before) * direction
     # columns of nearly no mass weigh nothing above; one sweep of the linear equation sets them right
-    return damping * (right + damping * share(step))
+    return scale * damping * (right + damping * share(step))
 
 
 def annealed(problem: Problem, most: int = 20) -> Float[Tensor, "m"]:

@@ -1,0 +1,193 @@
+"""The generalized loss: unbalanced optimal transport between a density map and annotated points."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.checks import check_choice, check_positive
+from workbench.losses.base import CrowdLoss
+from workbench.losses.generalized_official import PublishedSchedule, official_terms
+from workbench.losses.generalized_plan import FLOOR, ImplicitShift, converged_sums, row_factor
+from workbench.losses.generalized_terms import DIVERGENCES, dense_sums, plan_terms
+from workbench.points import cell_centres
+from workbench.transport import COSTS, TransportCost, column_plan, row_plan
+
+PLANS = ("converged", "rows", "columns")
+GRADIENTS = ("section3.3", "implicit")
+
+
+class GeneralizedLoss(CrowdLoss):
+    r"""Unbalanced entropic transport between the density map and the annotations.
+
+    .. math:: \mathcal{L} = \langle C, P \rangle - \varepsilon H(P) + \tau D_1(P 1 | a) + \tau D_2(P^\top 1 | b)
+
+    Eq. (1). The plan P solves the problem with D_1 and D_2 the Kullback-Leibler divergence, eq. (5) and (6); by default
+    the loss then takes the squared L2 distance for D_1 (pixels) and the L1 distance for D_2 (points), eq. (2) and (3).
+    The terms are ``transport``, ``entropy``, ``pixel`` and ``point``; each can be left out, Table 2.
+
+    Coordinates are divided by the longer side of the map, so that a square crop is the unit square; epsilon and tau
+    are in the unit of the cost.
+
+    With eq. (4) as printed, exp(.), a person exactly where the annotation is costs 1, more than the tau it saves in
+    the point term wherever tau < 1: then the empty map is a minimum. The published implementation subtracts 1;
+    ``cost_offset=1`` does so here.
+
+    ``convention="official"`` follows the published implementation: its own options are ``blur``, ``reach``,
+    ``scaling``, ``p`` and ``tau``, the schedule stops before it has converged, cells sit half a cell too far to the
+    right and down, the marginals' divergence is counted inside ``transport`` and again outside, the entropy is a mean
+    and is not divided by the batch. See :mod:`workbench.losses.generalized_official`.
+
+    Args:
+        stride: side of a density cell in image pixels.
+        convention: "paper" or "official".
+        cost: "perspective", "exponential", "euclidean" or "squared", see :class:`workbench.transport.TransportCost`.
+        eta: the interval of the perspective factor; a number for the exponential cost. None: (0.6, 0.8) and 0.8 of
+            the paper, (0.5, 0.7) and 0.6 of the implementation.
+        cost_offset: subtracted from the exponential costs; None: 0 in the paper, 1 in the implementation.
+        epsilon: weight of the entropy (paper only); None: 0.005.
+        tau: weight of the divergences, in the plan and in the loss; None: 0.5. Official: in the loss alone; None: 0.1.
+        transport: whether the first term counts.
+        entropy: whether the second term counts.
+        pixel: D_1, "l1", "l2" (squared), "kl", or None for no such term.
+        point: D_2 likewise.
+        plan: "converged"; "rows" or "columns" for the plans of half an iteration from u = v = 1, sec. 4.1 (paper only).
+        gradient: "section3.3", the plan's v constant and u a function of a, or "implicit", the true derivative of the
+            loss at the converged plan (paper only).
+        blur: official: epsilon is blur**p, and the weight of the entropy; None: 0.01.
+        reach: official: the plan's tau is reach**p, infinity for a balanced plan; None: 0.5.
+        scaling: official: the factor of blur from one iteration to the next; None: 0.5.
+        p: official: the exponent; None: 1.
+
+    Reference:
+        Wan, Liu and Chan, "A Generalized Loss Function for Crowd Counting and Localization", CVPR 2021.
+    """
+
+    def __init__(
+        self,
+        *,
+        stride: int = 8,
+        convention: str = "paper",
+        cost: str = "perspective",
+        eta: tuple[float, float] | float | None = None,
+        cost_offset: float | None = None,
+        epsilon: float | None = None,
+        tau: float | None = None,
+        transport: bool = True,
+        entropy: bool = True,
+        pixel: str | None = "l2",
+        point: str | None = "l1",
+        plan: str = "converged",
+        gradient: str = "section3.3",
+        blur: float | None = None,
+        reach: float | None = None,
+        scaling: float | None = None,
+        p: float | None = None,
+    ) -> None:
+        super().__init__(stride=stride, convention=convention)
+        check_choice(cost, COSTS, "cost")
+        for kind, name in ((pixel, "pixel"), (point, "point")):
+            if kind is not None:
+                check_choice(kind, DIVERGENCES, name)
+        check_choice(plan, PLANS, "plan")
+        check_choice(gradient, GRADIENTS, "gradient")
+        if gradient == "implicit" and plan != "converged":
+            raise ValueError(f"gradient is 'implicit' with plan {plan!r}, expected plan 'converged'")
+        if not (transport or entropy or pixel or point):
+            raise ValueError("transport, entropy, pixel and point are all off, expected at least one term")
+        official = convention == "official"
+        foreign = (
+            {"epsilon": epsilon, "plan": plan != "converged", "gradient": gradient != "section3.3"}
+            if official
+            else {"blur": blur, "reach": reach, "scaling": scaling, "p": p}
+        )
+        for name, value in foreign.items():
+            if value not in (None, False):
+                raise ValueError(f"{name} is given with convention {convention!r}, which has no such option")
+        self.cost = cost
+        self.eta = _interval(eta, cost, official)
+        self.cost_offset = (1.0 if official else 0.0) if cost_offset is None else cost_offset
+        self.epsilon = 0.005 if epsilon is None else epsilon
+        self.tau = (0.1 if official else 0.5) if tau is None else tau
+        check_positive(self.epsilon, "epsilon")
+        check_positive(self.tau, "tau")
+        TransportCost(cost, self.eta, self.cost_offset)  # raises what is wrong with them
+        self.counted = {"transport": transport, "entropy": entropy, "pixel": bool(pixel), "point": bool(point)}
+        self.pixel = pixel
+        self.point = point
+        self.plan = plan
+        self.gradient = gradient
+        self.schedule = PublishedSchedule(
+            blur=0.01 if blur is None else blur,
+            reach=0.5 if reach is None else reach,
+            scaling=0.5 if scaling is None else scaling,
+            p=1.0 if p is None else p,
+        )
+
+    def geometry(
+        self, size: tuple[int, int], points: Float[Tensor, "n 2"]
+    ) -> tuple[TransportCost, Float[Tensor, "cells 2"], Float[Tensor, "n 2"]]:
+        """The cost function, and the cells (row by row) and the points in its normalised coordinates."""
+        side = self.stride * max(size)
+        official = self.convention == "official"
+        cells = cell_centres(size, self.stride, dtype=points.dtype, device=points.device)
+        if official:
+            cells = cells + self.stride / 2
+        height = 1.0 if official else self.stride * size[0] / side
+        return TransportCost(self.cost, self.eta, self.cost_offset, height), cells / side, points / side
+
+    def image_terms(
+        self, density: Float[Tensor, "h w"], points: Float[Tensor, "n 2"], weights: Float[Tensor, "n"]
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Those of ``transport``, ``entropy``, ``pixel`` and ``point`` that count."""
+        height, width = density.shape
+        cost, cells, points = self.geometry((height, width), points)
+        options: dict[str, Any] = {"tau": self.tau, "pixel": self.pixel, "point": self.point}
+        a = density.flatten()
+        if self.convention == "official":
+            terms = official_terms(a, cells, points, weights, cost=cost, schedule=self.schedule, **options)
+        else:
+            terms = self._paper_terms(a, cost(cells, points), weights, options)
+        return {name: value for name, value in terms.items() if self.counted[name]}
+
+    def _paper_terms(self, a: Tensor, cost: Tensor, b: Tensor, options: dict[str, Any]) -> dict[str, Tensor]:
+        columns = None
+        with torch.no_grad():
+            if self.plan == "converged":
+                power = self.tau / (self.tau + self.epsilon)
+                sums = converged_sums(cost, a, b, self.epsilon, self.tau)
+            elif self.plan == "rows":
+                power = 1.0
+                sums = dense_sums(row_plan(cost, a.clamp(min=FLOOR), epsilon=self.epsilon), cost)
+            else:
+                power = 0.0
+                sums = dense_sums(column_plan(cost, b, epsilon=self.epsilon), cost)
+        rows = row_factor(a, power) if power else torch.ones_like(a)
+        if self.gradient == "implicit" and len(b):
+            columns = ImplicitShift.apply(a, *sums.mass, sums.spread, sums.gather, power)
+            held = sums.mass[0].clamp(min=torch.finfo(a.dtype).tiny)
+            rows = rows - power * sums.spread(columns) / held
+        return plan_terms(sums, a, b, rows, columns, epsilon=self.epsilon, **options)
+
+    def terms(
+        self,
+        density: Float[Tensor, "b 1 h w"],
+        points: Sequence[Float[Tensor, "_ 2"]],
+        weights: Sequence[Float[Tensor, "_"]] | None = None,
+    ) -> dict[str, Float[Tensor, ""]]:
+        """See :meth:`workbench.losses.base.CrowdLoss.terms`; officially the entropy is a sum over the batch."""
+        terms = super().terms(density, points, weights)
+        if self.convention == "official" and "entropy" in terms:
+            terms["entropy"] = terms["entropy"] * len(density)
+        return terms
+
+
+def _interval(eta: tuple[float, float] | float | None, cost: str, official: bool) -> tuple[float, float]:
+    """The two numbers that eta stands for."""
+    if eta is None and cost == "exponential":
+        eta = 0.6 if official else 0.8
+    elif eta is None:
+        eta = (0.5, 0.7) if official else (0.6, 0.8)
+    return (eta, eta) if isinstance(eta, int | float) else (eta[0], eta[1])

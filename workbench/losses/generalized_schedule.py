@@ -1,0 +1,214 @@
+"""The published solver of the generalized loss: a fixed schedule of epsilon, and what it leaves.
+
+Two ways to the same numbers. The fast one keeps the Gibbs kernel itself, with the smallest cost of each row taken out,
+so that an iteration is two products of a matrix and a vector; where epsilon halves, the next kernel is the square of
+the last one. Single precision cannot hold potentials that differ by more than some 50 epsilon that way, so wherever a
+product comes out too small to be trusted the readable one, on logarithms, starts over.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.checks import check_positive
+from workbench.transport import TransportCost
+
+CHUNK = 1 << 16  # entries that are computed at a time: temporaries stay in the cache
+
+
+@dataclass(frozen=True)
+class PublishedSchedule:
+    """The options of the published solver.
+
+    Attributes:
+        blur: epsilon is blur^p at the end, and the weight of the entropy.
+        reach: rho is reach^p; infinity: balanced.
+        scaling: the factor of blur from one iteration to the next.
+        p: the exponent.
+    """
+
+    blur: float = 0.01
+    reach: float = 0.5
+    scaling: float = 0.5
+    p: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_positive(self.blur, "blur")
+        check_positive(self.p, "p")
+        if self.reach != math.inf:
+            check_positive(self.reach, "reach")
+        check_positive(self.scaling, "scaling")
+        if self.scaling >= 1:
+            raise ValueError(f"scaling is {self.scaling!r}, expected a number below 1")
+
+    @property
+    def rho(self) -> float:
+        """Weight of the marginals' divergence."""
+        return self.reach**self.p
+
+    def damping(self, epsilon: float) -> float:
+        """The exponent of eq. (6)."""
+        return 1.0 if self.rho == math.inf else self.rho / (self.rho + epsilon)
+
+    def epsilons(self, diameter: float) -> list[float]:
+        """One epsilon an iteration: the diameter's twice, then falling, then blur's."""
+        diameter = max(diameter, self.blur)
+        steps = math.ceil(math.log(self.blur / diameter) / math.log(self.scaling))
+        falling = [diameter * self.scaling**step for step in range(steps)]
+        return [value**self.p for value in (diameter, *falling, self.blur)]
+
+
+def diameter(cells: Float[Tensor, "n 2"], points: Float[Tensor, "m 2"]) -> float:
+    """The diagonal of the smallest upright box around all positions."""
+    low = torch.minimum(cells.amin(0), points.amin(0))
+    high = torch.maximum(cells.amax(0), points.amax(0))
+    return float(torch.linalg.vector_norm(high - low))
+
+
+class GibbsKernel:
+    r"""The kernel :math:`K_{ij} = \exp(-(C_{ij} - c_i) / \varepsilon)` with :math:`c_i = \min_j C_{ij}`.
+
+    Attributes:
+        matrix: (n, m), entries in [0, 1]; those below the square root of the smallest normal number are 0.
+        nearest: (n,), c.
+        epsilon: at which the matrix stands.
+        lowest: logarithms are not taken below this.
+    """
+
+    def __init__(
+        self, cost: TransportCost, cells: Float[Tensor, "n 2"], points: Float[Tensor, "m 2"], epsilon: float
+    ) -> None:
+        self.matrix = cells.new_empty(len(cells), len(points))
+        self.nearest = cells.new_empty(len(cells))
+        self.epsilon = epsilon
+        # -80 in single precision: exp of less is an order of magnitude slower and no longer a normal number
+        self.lowest = 0.92 * math.log(torch.finfo(cells.dtype).tiny)
+        rows = max(CHUNK // len(points), 1)
+        for start in range(0, len(cells), rows):
+            part = cost(cells[start : start + rows], points)
+            nearest = part.amin(1)
+            self.nearest[start : start + rows] = nearest
+            part.sub_(nearest[:, None]).mul_(-1 / epsilon)
+            torch.exp(part.clamp_(min=self.lowest), out=self.matrix[start : start + rows])
+
+    def cool(self, epsilon: float) -> None:
+        """Bring the kernel to a smaller epsilon, in place: K to the power of the ratio."""
+        ratio = self.epsilon / epsilon
+        squarings = round(math.log2(ratio))
+        # what would square to less than a normal number is slow to compute with, and next to nothing
+        least = torch.finfo(self.matrix.dtype).tiny ** 0.5
+        for part in self.matrix.split(max(CHUNK // self.matrix.shape[1], 1)):
+            if math.isclose(ratio, 2**squarings, rel_tol=1e-12):
+                for _ in range(squarings):
+                    torch.threshold_(part, least, 0.0)
+                    part.mul_(part)
+            else:
+                part.log_().mul_(ratio).clamp_(min=self.lowest).exp_()
+        self.epsilon = epsilon
+
+
+@dataclass(frozen=True)
+class Published:
+    r"""The plan that the schedule ends with, :math:`P_{ij} = a_i u_i K_{ij} v_j`, and its potentials.
+
+    Attributes:
+        f: (n,), F.
+        g: (m,), G.
+        kernel: (n, m), K.
+        u: (n,).
+        v: (m,), with b in it.
+        epsilon: the last one.
+    """
+
+    f: Float[Tensor, "n"]
+    g: Float[Tensor, "m"]
+    kernel: Float[Tensor, "n m"]
+    u: Float[Tensor, "n"]
+    v: Float[Tensor, "m"]
+    epsilon: float
+
+
+def published_solution(
+    a: Float[Tensor, "n"],
+    cells: Float[Tensor, "n 2"],
+    points: Float[Tensor, "m 2"],
+    b: Float[Tensor, "m"],
+    cost: TransportCost,
+    schedule: PublishedSchedule,
+) -> Published:
+    """Run the schedule; no gradient flows through it."""
+    epsilons = schedule.epsilons(diameter(cells, points))
+    if bool((a > 0).any()) and bool((b > 0).any()):
+        fast = _by_kernel(a, cells, points, b, cost, schedule, epsilons)
+        if fast is not None:
+            return fast
+    return _by_logarithm(a, cost(cells, points), b, schedule, epsilons)
+
+
+def _by_kernel(
+    a: Tensor,
+    cells: Tensor,
+    points: Tensor,
+    b: Tensor,
+    cost: TransportCost,
+    schedule: PublishedSchedule,
+    epsilons: list[float],
+) -> Published | None:
+    """The schedule with the kernel itself; None where it leaves what the dtype can hold."""
+    kernel = GibbsKernel(cost, cells, points, epsilons[0])
+    trusted = 1e-25 if a.dtype == torch.float32 else 1e-250
+    log_a, log_b = a.log(), b.log()  # -inf where nothing is: no weight below
+
+    def update(f: Tensor, g: Tensor, epsilon: float) -> tuple[Tensor, Tensor] | None:
+        """Both softmins, each of the other's old potential."""
+        rows, columns = log_a + (f - kernel.nearest) / epsilon, log_b + g / epsilon
+        top_rows, top_columns = rows.amax(), columns.amax()
+        reached_rows = kernel.matrix @ (columns - top_columns).exp_()
+        reached_columns = (rows - top_rows).exp_() @ kernel.matrix
+        least = float(torch.minimum(reached_rows.amin(), reached_columns.amin()))
+        if not least > trusted:
+            return None
+        damping = schedule.damping(epsilon)
+        new_f = (reached_rows.log_() + top_columns).mul_(-epsilon).add_(kernel.nearest).mul_(damping)
+        return new_f, (reached_columns.log_() + top_rows).mul_(-epsilon * damping)
+
+    # the first potentials answer zero, the second ones them, and so on; only the last answer is not averaged
+    pair = update(torch.zeros_like(a), torch.zeros_like(b), epsilons[0])
+    for epsilon in epsilons:
+        if pair is None:
+            return None
+        kernel.cool(epsilon)
+        answer = update(*pair, epsilon)
+        pair = answer and (pair[0].add_(answer[0]).mul_(0.5), pair[1].add_(answer[1]).mul_(0.5))
+    pair = pair and update(*pair, epsilons[-1])
+    if pair is None:
+        return None
+    f, g = pair
+    epsilon = epsilons[-1]
+    columns = log_b + g / epsilon
+    top = columns.amax()
+    return Published(
+        f, g, kernel.matrix, ((f - kernel.nearest) / epsilon + top).exp_(), (columns - top).exp_(), epsilon
+    )
+
+
+def _by_logarithm(a: Tensor, cost: Tensor, b: Tensor, schedule: PublishedSchedule, epsilons: list[float]) -> Published:
+    """The schedule on logarithms."""
+
+    def answer(matrix: Tensor, mass: Tensor, potential: Tensor, epsilon: float) -> Tensor:
+        kept = mass > 0
+        scores = (potential[kept] - matrix[:, kept]) / epsilon + mass[kept].log()
+        reached = torch.logsumexp(scores, dim=1) if kept.any() else matrix.new_zeros(len(matrix))
+        return -epsilon * schedule.damping(epsilon) * reached
+
+    f, g = torch.zeros_like(a), torch.zeros_like(b)
+    f, g = answer(cost, b, g, epsilons[0]), answer(cost.T, a, f, epsilons[0])
+    for epsilon in epsilons:
+        new_f, new_g = answer(cost, b, g, epsilon), answer(cost.T, a, f, epsilon)
+        f, g = (f + new_f) / 2, (g + new_g) / 2
+    f, g = answer(cost, b, g, epsilons[-1]), answer(cost.T, a, f, epsilons[-1])
+    kernel = ((f[:, None] + g - cost) / epsilons[-1]).exp_()
+    return Published(f, g, kernel, torch.ones_like(f), b, epsilons[-1])
