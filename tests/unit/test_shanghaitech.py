@@ -153,36 +153,14 @@ def test_bad_annotations_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"a\.mat: image_info is an array of shape \(3, 2\)"):
         ShanghaiTech.read_annotation(path)
     path.write_bytes(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + b"\x89HDF\r\n\x1a\n")
-    with pytest.raises(ValueError, match=r"a\.mat is a MATLAB 7\.3 file"):
+    with pytest.raises(ValueError, match=r"a\.mat is not a MATLAB file.*version 7\.3 \(HDF5\), expected 7\.2"):
         ShanghaiTech.read_annotation(path)
     path.write_bytes(pickle.dumps(Trap(str(tmp_path / "sprung"))))
-    with pytest.raises(ValueError, match=r"a\.mat is not a MATLAB file, or damaged"):
+    with pytest.raises(ValueError, match=r"a\.mat is not a MATLAB file that can be read: its header"):
         ShanghaiTech.read_annotation(path)
     assert not (tmp_path / "sprung").exists()
     with pytest.raises(FileNotFoundError, match=r"no annotation .*none\.mat"):
         ShanghaiTech.read_annotation(tmp_path / "none.mat")
-
-
-@pytest.mark.bad_input
-def test_damaged_annotations_give_points_or_one_error(tmp_path):
-    rng, path = np.random.default_rng(0), tmp_path / "a.mat"
-    write_image_info(path, rng.uniform(0, 100, (20, 2)))
-    whole, read = path.read_bytes(), 0
-    for _ in range(150):
-        damaged = bytearray(whole[: int(rng.integers(len(whole)))] if rng.random() < 0.3 else whole)
-        for place in rng.integers(max(1, len(damaged)), size=3 if damaged else 0):
-            damaged[place] = int(rng.integers(256))
-        path.write_bytes(damaged)
-        try:
-            annotation = ShanghaiTech.read_annotation(path)
-        except ValueError as error:
-            found = str(error)
-        else:
-            found, read = "a.mat", read + 1
-            assert annotation.points.shape[1] == 2
-            assert torch.isfinite(annotation.points).all()
-        assert "a.mat" in found
-    assert read < 150
 
 
 @pytest.mark.bad_input
