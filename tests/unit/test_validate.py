@@ -1,0 +1,168 @@
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from layouts import heads, write_image_info, write_shanghaitech
+from PIL import Image
+
+from workbench.data.folders import Published
+from workbench.data.validate import save_overlay, validate
+
+TRAIN, TEST = "part_A_final/train_data", "part_A_final/test_data"
+
+
+def figures(written) -> dict[str, Published]:
+    counts = {part: [len(points) for points in images.values()] for part, images in written.items()}
+    counts["all"] = counts["train"] + counts["test"]
+    return {part: Published(len(c), sum(c), min(c), max(c)) for part, c in counts.items()}
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory):
+    root = tmp_path_factory.mktemp("clean")
+    return root, figures(write_shanghaitech(root))
+
+
+@pytest.fixture
+def copy(clean, tmp_path):
+    shutil.copytree(clean[0], tmp_path / "copy")
+    return tmp_path / "copy", clean[1]
+
+
+def found(report, kind):
+    return {finding.file: finding for finding in report.findings if finding.kind == kind}
+
+
+def test_a_clean_copy_passes(clean):
+    root, published = clean
+    report = validate("shanghaitech_a", root, published=published)
+    assert report.ok
+    assert report.findings == []
+    for part, wanted in published.items():
+        measured = report.measured[part]
+        assert (measured.images, measured.people, measured.least, measured.most) == wanted
+    assert report.measured["all"].empty == 2
+    assert "0 errors, 0 warnings, 0 notes" in report.to_text()
+
+
+def test_every_planted_fault_is_named_with_its_file(copy):
+    root, published = copy
+    images, truths = root / TRAIN / "images", root / TRAIN / "ground-truth"
+    points = heads(np.random.default_rng(1), (132, 156), 12)
+
+    whole = (images / "IMG_1.jpg").read_bytes()
+    (images / "IMG_1.jpg").write_bytes(whole[: len(whole) // 2])
+    write_image_info(truths / "GT_IMG_2.mat", points, key="annPoints")
+    write_image_info(truths / "GT_IMG_3.mat", np.array([[500.0, 5.0], [5.0, 5.0]]))
+    (truths / "GT_IMG_4.mat").unlink()
+    write_image_info(truths / "GT_IMG_5.mat", np.zeros((0, 2)), number=3)
+    write_image_info(truths / "GT_IMG_8.mat", np.array([[5.0, 6.0], [5.0, 6.0], [9.0, 9.0]]))
+    tall = Image.open(images / "IMG_9.jpg").size
+    write_image_info(truths / "GT_IMG_9.mat", np.array([[10.0, tall[0] - 1.0], [tall[1] - 1.0, 3.0]]))
+    shutil.copy(images / "IMG_10.jpg", root / TEST / "images" / "IMG_4.jpg")
+    (images / "IMG_11.jpg").write_text("not an image")
+    (truths / "GT_IMG_12.mat").write_bytes(b"\x00" * 500)
+    write_image_info(truths / "GT_IMG_99.mat", points)
+    write_image_info(truths / "GT_IMG_6.mat", np.array([[np.nan, 1.0]]))
+
+    report = validate("shanghaitech_a", root, published=published)
+    assert not report.ok
+    expected = {
+        ("image", f"{TRAIN}/images/IMG_1.jpg"): "truncated",
+        ("annotation", f"{TRAIN}/ground-truth/GT_IMG_2.mat"): "holds 'annPoints', expected the variable 'image_info'",
+        ("outside", f"{TRAIN}/ground-truth/GT_IMG_3.mat"): r"1 of 2 points .* \(500, 5\)",
+        ("missing annotation", f"{TRAIN}/images/IMG_4.jpg"): "there is no .*GT_IMG_4.mat",
+        ("count", f"{TRAIN}/ground-truth/GT_IMG_5.mat"): "states 3 people and holds 0",
+        ("annotation", f"{TRAIN}/ground-truth/GT_IMG_6.mat"): "NaN or infinite",
+        ("duplicate points", f"{TRAIN}/ground-truth/GT_IMG_8.mat"): "1 of 3 points",
+        ("axes", f"{TRAIN}/ground-truth/GT_IMG_9.mat"): "inside with x and y exchanged",
+        ("image", f"{TRAIN}/images/IMG_11.jpg"): "not an image",
+        ("annotation", f"{TRAIN}/ground-truth/GT_IMG_12.mat"): "not a MATLAB file",
+        ("missing image", f"{TRAIN}/ground-truth/GT_IMG_99.mat"): "no image",
+        ("duplicate image", f"{TEST}/images/IMG_4.jpg"): "the same file as .*IMG_10.jpg",
+    }
+    for (kind, file), message in expected.items():
+        assert file in found(report, kind), (kind, file)
+        assert re.search(message, found(report, kind)[file].message), (kind, file)
+    per_file = [f for f in report.findings if f.kind not in ("total", "extreme", "outside")]
+    # nothing else is found, but that the copied picture's own annotation may not fit it
+    assert {(f.kind, f.file) for f in per_file} <= set(expected) | {("axes", f"{TEST}/ground-truth/GT_IMG_4.mat")}
+    assert found(report, "total")["."].message.startswith("all has")
+    assert json.loads(json.dumps(report.to_dict()))["ok"] is False
+    text = report.to_text()
+    assert all(file in text for _, file in expected)
+
+
+def test_totals_are_held_against_the_published_ones(clean):
+    root, published = clean
+    report = validate("shanghaitech_a", root)
+    assert not report.ok
+    messages = [f.message for f in report.findings]
+    assert "train has 12 images, published are 300" in messages
+    people = published["test"].people
+    assert f"test has {people} people, published are 78,970" in messages
+    assert any(m.startswith("test has at most") and m.endswith("published are 2,256") for m in messages)
+    assert {f.kind for f in report.findings} == {"total", "extreme"}
+    # a figure that could not be verified does not fail
+    unknown = {part: Published(images=p.images) for part, p in published.items()}
+    assert validate("shanghaitech_a", root, published=unknown).ok
+    more = published | {"all": published["all"]._replace(people=published["all"].people + 1)}
+    only = validate("shanghaitech_a", root, published=more).findings
+    assert [f.kind for f in only] == ["total"]
+
+
+def test_a_part_that_is_not_there_is_one_finding(copy):
+    root, published = copy
+    shutil.rmtree(root / TEST)
+    report = validate("shanghaitech_a", root, published=published)
+    assert [f.kind for f in report.findings] == ["missing part"]
+    assert set(report.measured) == {"train"}
+
+
+def test_known_errors_of_the_published_set_are_remarked(tmp_path):
+    written = write_shanghaitech(tmp_path, "B", train=2, test=1)
+    folder = tmp_path / "part_B_final" / "train_data"
+    (folder / "images" / "IMG_2.jpg").rename(folder / "images" / "IMG_108.jpg")
+    (folder / "ground-truth" / "GT_IMG_2.mat").rename(folder / "ground-truth" / "GT_IMG_108.mat")
+    report = validate("shanghaitech_b", tmp_path, published=figures(written))
+    assert report.ok
+    assert [(f.level, f.file) for f in report.findings] == [("note", "part_B_final/train_data/images/IMG_108.jpg")]
+
+
+def test_the_sheet_shows_the_images_and_their_points(copy, tmp_path):
+    root, _ = copy
+    (root / TRAIN / "images" / "IMG_8.jpg").write_text("not an image")
+    (root / TRAIN / "ground-truth" / "GT_IMG_9.mat").write_text("not an annotation")
+    save_overlay("shanghaitech_a", root, tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        pixels = np.asarray(sheet.convert("RGB")).astype(int)
+    assert pixels.shape[0] > 500
+    assert pixels.shape[1] > 1000
+    orange = np.abs(pixels - np.array([0xE6, 0x9F, 0x00])).max(axis=2) < 40
+    assert orange.sum() > 500
+    # beside each ring of a point lies the bright head that it stands on
+    rows, columns = np.nonzero(orange)
+    bright = pixels.min(axis=2) > 200
+    near = [bright[max(0, r - 4) : r + 5, max(0, c - 4) : c + 5].any() for r, c in zip(rows, columns, strict=True)]
+    assert np.mean(near) > 0.95
+    assert sorted(p.name for p in tmp_path.glob("*.p*")) == ["sheet.png"]
+
+
+@pytest.mark.bad_input
+def test_bad_names_and_folders_are_named(tmp_path):
+    with pytest.raises(ValueError, match="dataset 'scenes' is built in"):
+        validate("scenes", tmp_path)
+    with pytest.raises(ValueError, match="unknown dataset 'shanghai'"):
+        validate("shanghai", tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere"):
+        validate("shanghaitech_a", tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="is not ShanghaiTech part A"):
+        validate("shanghaitech_a", tmp_path)
+    write_shanghaitech(tmp_path, train=1, test=1)
+    for truth in tmp_path.rglob("*.mat"):
+        truth.unlink()
+    with pytest.raises(ValueError, match="none of the 2 images and annotations can be read"):
+        save_overlay("shanghaitech_a", tmp_path, tmp_path / "sheet.png")
+    assert not (tmp_path / "sheet.png").exists()

@@ -1,0 +1,93 @@
+"""What a look through a copy of a data set found."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+ERROR, WARNING, NOTE = "error", "warning", "note"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was found.
+
+    Attributes:
+        level: "error" (the set is not what it should be), "warning" (looks wrong, may be right), "note".
+        kind: what sort of thing, one word or two.
+        file: the file or folder, relative to the root.
+        message: what was found and what was expected.
+    """
+
+    level: str
+    kind: str
+    file: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Images and people of one part of the copy; ``least`` and ``most`` are the extremes of one image.
+
+    Attributes:
+        images: number of images.
+        people: number of people in the annotations that could be read.
+        least: fewest people in one image, None without images.
+        most: most people in one image, None without images.
+        empty: images with nobody.
+    """
+
+    images: int
+    people: int
+    least: int | None
+    most: int | None
+    empty: int
+
+
+def figures(images: int, counts: Sequence[int]) -> Figures:
+    """The figures of so many images, of which those that could be read have these counts."""
+    least, most = (min(counts), max(counts)) if counts else (None, None)
+    return Figures(images, sum(counts), least, most, list(counts).count(0))
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything found in a copy of a data set, and its totals.
+
+    Attributes:
+        name: the data set.
+        root: where the copy lies.
+        findings: what was found, in the order of the files.
+        measured: the figures of each part, and of "all".
+        published: the published figures of each part, None where they are not verified.
+    """
+
+    name: str
+    root: str
+    findings: list[Finding]
+    measured: dict[str, Figures]
+    published: dict[str, dict[str, int | None]] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong: there may be warnings and notes, but no errors."""
+        return not any(finding.level == ERROR for finding in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON knows it."""
+        return {**asdict(self), "ok": self.ok}
+
+    def to_text(self) -> str:
+        """The report as a table of totals and a list of findings."""
+        columns = ("images", "people", "least", "most")
+        lines = [f"{self.name} in {self.root}", "", f"{'part':8}" + "".join(f"{name:>24}" for name in columns)]
+        for part, found in self.measured.items():
+            row = f"{part:8}"
+            for column in columns:
+                value, wanted = getattr(found, column), self.published.get(part, {}).get(column)
+                cell = "-" if value is None else f"{value:,}"
+                row += f"{cell if wanted is None else f'{cell} (published {wanted:,})':>24}"
+            lines.append(row)
+        counted = {level: sum(f.level == level for f in self.findings) for level in (ERROR, WARNING, NOTE)}
+        lines += ["", ", ".join(f"{number} {level}{'' if number == 1 else 's'}" for level, number in counted.items())]
+        lines += [f"{f.level:8}{f.kind:18}{f.file}: {f.message}" for f in self.findings]
+        return "\n".join(lines)
