@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "workbench"
 # Imports run downwards only: a room may import rooms of a lower floor, and its own.
 FLOORS = [
-    {"checks", "registry", "files", "project"},
+    {"checks", "registry", "files", "project", "published"},
     {"points"},
     {"density"},
     {"transport", "noise"},
