@@ -89,7 +89,7 @@ def _hedge(rng: np.random.Generator, size: tuple[int, int], base: int, head: flo
 def backdrop(rng: np.random.Generator, camera: Camera, size: tuple[int, int]) -> Float[np.ndarray, "h w 3"]:
     """The scene without people, (H, W, 3), light of about 0 to 1."""
     height, width = size
-    head = float(camera.head_height(np.array(camera.first_row)))
+    head = camera.head_height(camera.first_row)
     kind = rng.choice(["open", "wall", "hedge"], p=[0.3, 0.45, 0.25])
     edge = camera.horizon + 1 if kind == "open" else ground_row(camera, 0.92 * head)
     base = int(np.clip(np.ceil(edge), 0, height - 1))

@@ -56,9 +56,13 @@ class Camera:
     focal: float
     first_row: float
 
-    def head_height(self, y: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    def head_height(self, y: float) -> float:
         """Height in pixels of a head whose centre lies at row ``y``; zero at the horizon and above."""
-        return np.maximum((y - self.horizon) / self.rise, 0)
+        return max((y - self.horizon) / self.rise, 0.0)
+
+    def head_heights(self, rows: int) -> Float[np.ndarray, "rows"]:
+        """Height in pixels of a head whose centre lies in the middle of each of the image's rows."""
+        return np.maximum((np.arange(rows) + 0.5 - self.horizon) / self.rise, 0)
 
 
 @dataclass(frozen=True)
@@ -129,8 +133,8 @@ def _candidates(
     """Places on the plane, across and along the view in head heights, some evenly spread, most around ``groups``."""
     height, width = size
     # beyond the image's edges too, where heads and bodies are cut
-    farthest = camera.focal / camera.head_height(np.array(max(camera.first_row, -0.2 * height)))
-    nearest = camera.focal / camera.head_height(np.array(1.06 * height))
+    farthest = camera.focal / camera.head_height(max(camera.first_row, -0.2 * height))
+    nearest = camera.focal / camera.head_height(1.06 * height)
 
     def evenly(number: int) -> tuple[np.ndarray, np.ndarray]:
         # the visible strip of the plane widens with the distance, so the distance's density grows as the distance

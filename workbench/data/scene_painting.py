@@ -121,7 +121,7 @@ def paint(rng: np.random.Generator, layout: Layout, size: tuple[int, int]) -> UI
     image = backdrop(rng, camera, size)
     bodies, heads = draw_colours(rng, len(layout))
     air, depth = rng.uniform(0.55, 0.8, 3).astype(np.float32), rng.uniform(0.0, 0.35)
-    nearest = float(camera.head_height(np.array(float(size[0]))))
+    nearest = camera.head_height(size[0])
     lean, dark = rng.uniform(-1.5, 1.5), rng.uniform(0.15, 0.55)
     for tall, x in zip(layout.size.tolist(), layout.centre[:, 0].tolist(), strict=True):
         patch = shadow(tall)

@@ -111,7 +111,7 @@ class Scenes(CrowdDataset):
             image = paint(self._generator(index, 1), layout, size)
             if self._cache:
                 self._images[index] = image
-        perspective = layout.camera.head_height(np.arange(size[0], dtype=np.float32) + 0.5)
+        perspective = layout.camera.head_heights(size[0])
         # heads are put on whole pixels, up to one above the farthest row
         rows = np.arange(size[0]) >= np.floor(layout.camera.first_row) - 1
         return CrowdSample(
