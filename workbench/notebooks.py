@@ -92,7 +92,7 @@ def run_notebooks(
         workers: how many run at a time.
         preset: as in :func:`run_notebook`.
         timeout: as in :func:`run_notebook`.
-        threads: of each kernel; None shares the cores out between the workers.
+        threads: of each kernel; None shares the cores out between those that run at once.
         on_done: called with each status as it ends.
 
     Returns:
@@ -107,7 +107,8 @@ def run_notebooks(
     names = [work.folder.name for work in works]
     if len(set(names)) < len(names):
         raise ValueError(f"paths holds notebooks of one name: {', '.join(names)}; expected names that differ")
-    return _run(works, workers=workers, threads=threads or max(1, _cores() // workers), on_done=on_done)
+    at_once = max(1, min(workers, len(works)))
+    return _run(works, workers=workers, threads=threads or max(1, _cores() // at_once), on_done=on_done)
 
 
 def _check_limits(workers: int, timeout: float | None, threads: int | None) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from layouts import write_shanghaitech
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -66,6 +67,31 @@ def test_data_sets_are_listed():
     assert "scenes" in {row["name"] for row in rows}
     assert all(row["about"] for row in rows)
     assert "scenes" in call("data", "list").stdout
+
+
+def test_data_check_says_what_is_wrong_and_exits_with_it(tmp_path, monkeypatch):
+    root = tmp_path / "copy"
+    write_shanghaitech(root, "A")
+    result = call("data", "check", "shanghaitech_a", "--root", root, "--json", "--overlay", tmp_path / "sheet.png")
+    assert result.exit_code == 1  # a copy this small has not the published totals
+    report = json.loads(result.stdout)
+    assert report["ok"] is False
+    assert report["measured"]["train"]["images"] < report["published"]["train"]["images"]
+    assert {finding["level"] for finding in report["findings"]} == {"error"}
+    assert "points drawn on" in result.stderr
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.format == "PNG"
+
+    monkeypatch.setattr("workbench.data.shanghaitech.ShanghaiTechA.published", {})
+    result = call("data", "check", "shanghaitech_a", "--root", root)
+    assert result.exit_code == 0
+    assert "0 errors" in result.stdout
+
+
+def test_data_check_of_nothing_is_one_line(tmp_path):
+    assert "nowhere" in complaint(call("data", "check", "shanghaitech_a", "--root", tmp_path / "nowhere"))
+    assert "unknown dataset 'mall2'" in complaint(call("data", "check", "mall2", "--root", tmp_path))
+    assert "built in" in complaint(call("data", "check", "scenes", "--root", tmp_path))
 
 
 def test_train_then_predict(tmp_path):
