@@ -16,7 +16,7 @@ FLOORS = [
     {"transport", "noise"},
     {"losses", "models", "data", "metrics", "localization"},
     {"sampling", "adversarial"},
-    {"evaluation", "plots"},
+    {"evaluation", "plots", "descent"},
     {"training", "records"},
     {"predict"},
     {"experiment", "runs", "notebook_parameters", "notebook_status"},
