@@ -1,4 +1,4 @@
-"""The annotation nearest to each cell: what the Bayesian background and the divide stage of the proximal loss ask.
+"""Annotations and cells as arrays, and the annotation nearest to each cell.
 
 A k-d tree answers in O(n log m) without a matrix of cells times annotations. It runs on the CPU in float64 whatever
 the density's device and dtype, so the answer is the same everywhere.
@@ -29,3 +29,9 @@ def nearest(points: Array, cells: Array) -> tuple[Array, Indices]:
     """Distance from each cell to its nearest point, in pixels, and that point's index; (n,) both."""
     distance, index = cKDTree(points, balanced_tree=False, compact_nodes=False).query(cells)
     return distance, index.astype(np.int64, copy=False)
+
+
+def merge(points: Array, people: Array) -> tuple[Array, Array, Indices]:
+    """Annotations on one spot as one: distinct points (sorted by x, then y), their people, and each one's index."""
+    _, first, spot = np.unique(points[:, 0] + 1j * points[:, 1], return_index=True, return_inverse=True)
+    return points[first], np.bincount(spot, weights=people).astype(np.float64), spot.astype(np.int64, copy=False)

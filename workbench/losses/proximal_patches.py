@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from workbench.losses.nearest import Array, Indices, as_array, grid
+from workbench.losses.nearest import Array, Indices, as_array, grid, merge
 
 COSTS: dict[str, Callable[[Array], Array]] = {
     "exponential": lambda ratio: np.expm1(ratio) / math.expm1(1),
@@ -109,7 +109,7 @@ def divide(
         return Patches(entry, torch.zeros_like(entry), None, nothing, nothing, torch.zeros_like(one), one)
     spots, people = as_array(points), as_array(weights)
     if fair:
-        spots, people = _merge(spots, people)
+        spots, people, _ = merge(spots, people)
     cells = grid(size, stride, offset)
     cell, patch, share, distance = _assign(spots, cells, fair)
     number = np.bincount(patch, minlength=len(spots))
@@ -134,12 +134,6 @@ def divide(
         people=tensor(people),
         cells=tensor(number.clip(min=1)),
     )
-
-
-def _merge(points: Array, people: Array) -> tuple[Array, Array]:
-    """Distinct points and the people on each of them."""
-    _, first, spot = np.unique(points[:, 0] + 1j * points[:, 1], return_index=True, return_inverse=True)
-    return points[first], np.bincount(spot, weights=people).astype(np.float64)
 
 
 def _assign(spots: Array, cells: Array, fair: bool) -> tuple[Indices, Indices, Array, Array]:
