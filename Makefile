@@ -13,7 +13,8 @@ STAMP := $(VENV)/.installed
 # One thread a process: the tests already run as many processes as there are workers.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -q
-PARALLEL := -n $(WORKERS) --dist loadfile
+# The notebooks, which take longest, begin first.
+PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Wheels of hundreds of megabytes: wait longer than uv's 30 seconds.

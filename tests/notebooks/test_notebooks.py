@@ -82,7 +82,7 @@ def project(tmp_path, monkeypatch):
 @each
 def test_smoke(path, project):
     folder = project / "reports" / "runs" / path.stem
-    status = run_notebook(path, folder, preset="smoke", timeout=600)
+    status = run_notebook(path, folder, preset="smoke", timeout=600, threads=1)  # beside other tests
     assert status.completed, f"{status.error.message}\n{status.error.traceback}"
     record = read_record(folder / "record.json")
     assert (record.name, record.preset, record.kind) == (path.stem, "smoke", "notebook")
