@@ -1,0 +1,104 @@
+"""Annotation noise: what an annotator's imprecision does to points.
+
+The experiments of the proximal mapping loss move annotations in two ways: uniformly, as the Bayesian-loss paper does,
+and normally, as NoiseCC models it. Each point takes one draw, in float64 on the generator's device, so one seed gives
+the same points in every dtype and on every device. A point that would leave the image is reflected at the border, as
+often as it takes: unlike clipping this piles nobody up there, and unlike drawing again it takes no further draws.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.checks import check_choice, check_points, check_positive
+from workbench.density import adaptive_sigma
+
+UNITS = ("height", "spacing", "pixels")
+
+
+def uniform_noise(
+    points: Float[Tensor, "n 2"],
+    size: tuple[float, float],
+    *,
+    amount: float,
+    unit: str = "height",
+    generator: torch.Generator,
+) -> Float[Tensor, "n 2"]:
+    r"""Move each point uniformly within a square around it: :math:`\tilde y = y + s r, r \sim U(-1, 1)^2`.
+
+    The side of the square is 2 s; s is ``amount`` times
+
+    - "height": the image's height, as in the Bayesian-loss paper (0 to 0.04 there);
+    - "spacing": the distance to the nearest other annotation, a stand-in for the size of the head in a crowd (the
+      image's height for somebody alone, nothing for people on one spot);
+    - "pixels": one pixel.
+
+    Args:
+        points: (N, 2), x then y, image pixels, inside the image.
+        size: (height, width) of the image in pixels.
+        amount: half the side of the square in units of ``unit``; 0 moves nothing.
+        unit: "height", "spacing" or "pixels".
+        generator: where the draws come from.
+
+    Returns:
+        (N, 2), inside the image: reflected at its border.
+
+    Raises:
+        ValueError: points outside the image, a negative amount, an unknown unit.
+
+    Reference:
+        Ma et al., "Bayesian Loss for Crowd Count Estimation with Point Supervision", ICCV 2019.
+    """
+    scale = _scale(points, size, amount, unit)
+    draws = torch.rand(points.shape, dtype=torch.float64, device=generator.device, generator=generator) * 2 - 1
+    return _moved(points, size, scale, draws)
+
+
+def gaussian_noise(
+    points: Float[Tensor, "n 2"],
+    size: tuple[float, float],
+    *,
+    amount: float,
+    unit: str = "pixels",
+    generator: torch.Generator,
+) -> Float[Tensor, "n 2"]:
+    r"""Move each point normally: :math:`\tilde y = y + \epsilon, \epsilon \sim \mathcal{N}(0, s^2 I)`.
+
+    The noise model of NoiseCC. Arguments, result and errors as in :func:`uniform_noise`; s, the standard deviation of
+    each coordinate, is ``amount`` in units of ``unit``.
+
+    Reference:
+        Wan and Chan, "Modeling Noisy Annotations for Crowd Counting", NeurIPS 2020.
+    """
+    scale = _scale(points, size, amount, unit)
+    draws = torch.randn(points.shape, dtype=torch.float64, device=generator.device, generator=generator)
+    return _moved(points, size, scale, draws)
+
+
+NOISE_MODELS: dict[str, Callable[..., Tensor]] = {"uniform": uniform_noise, "gaussian": gaussian_noise}
+
+
+def _scale(points: Tensor, size: tuple[float, float], amount: float, unit: str) -> Float[Tensor, "n"]:
+    height, width = size
+    check_positive(height, "height")
+    check_positive(width, "width")
+    check_points(points, size=size)
+    check_positive(amount, "amount", zero=True)
+    check_choice(unit, UNITS, "unit")
+    exact = points.double()
+    if unit == "spacing":
+        least = 1e-9  # the kernel width that this borrows may not be zero
+        return amount * adaptive_sigma(exact, neighbours=1, beta=1.0, least=least, default=float(height))
+    return exact.new_full((len(points),), amount * (height if unit == "height" else 1))
+
+
+def _moved(points: Tensor, size: tuple[float, float], scale: Tensor, draws: Tensor) -> Float[Tensor, "n 2"]:
+    height, width = size
+    exact = points.double()
+    limit = exact.new_tensor([width, height])
+    moved = exact + scale[:, None] * draws.to(exact.device)
+    # a triangle wave of period twice the image: the mirror image of what is outside
+    reflected = limit - (moved.remainder(2 * limit) - limit).abs()
+    return torch.where((moved < 0) | (moved > limit), reflected, moved).to(points)
