@@ -61,7 +61,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install -qq -c constraints.txt uv \
 		&& $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[test]' \
 		|| { echo "uv could not install it, trying pip"; \
-			$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'; }
+			$(BIN)/python -m pip install -qq -c constraints.txt -e '.[test]'; }
 	@touch $@
 
 clean:
