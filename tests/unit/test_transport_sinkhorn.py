@@ -77,7 +77,8 @@ def test_monotone_plan_on_a_line():
     b = torch.tensor([0.15, 0.3, 0.35, 0.2], dtype=torch.float64)
     ends_a, ends_b = a.cumsum(0), b.cumsum(0)
     overlap = torch.minimum(ends_a[:, None], ends_b) - torch.maximum((ends_a - a)[:, None], ends_b - b)
-    plan = sinkhorn((x[:, None] - y).square(), a, b, epsilon=1e-3)
+    # (the plan nearly falls apart, so rounding leaves the potentials loose)
+    plan = sinkhorn((x[:, None] - y).square(), a, b, epsilon=1e-3, tolerance=1e-4)
     assert plan.converged
     assert torch.allclose(plan.matrix, overlap.clamp(min=0), atol=1e-6)
 

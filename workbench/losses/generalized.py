@@ -10,10 +10,11 @@ from torch import Tensor
 from workbench.checks import check_choice, check_positive
 from workbench.losses.base import CrowdLoss
 from workbench.losses.generalized_official import PublishedSchedule, official_terms
-from workbench.losses.generalized_plan import FLOOR, ImplicitShift, converged_sums, row_factor
-from workbench.losses.generalized_terms import DIVERGENCES, dense_sums, plan_terms
+from workbench.losses.generalized_plan import FLOOR, ImplicitShift, row_factor
+from workbench.losses.generalized_terms import DIVERGENCES, Gather, PlanSums, dense_sums, plan_terms, support_sums
 from workbench.points import cell_centres
 from workbench.transport import COSTS, TransportCost, column_plan, row_plan
+from workbench.transport.screening import screened_plan
 
 PLANS = ("converged", "rows", "columns")
 GRADIENTS = ("section3.3", "implicit")
@@ -149,27 +150,46 @@ class GeneralizedLoss(CrowdLoss):
         if self.convention == "official":
             terms = official_terms(a, cells, points, weights, cost=cost, schedule=self.schedule, **options)
         else:
-            terms = self._paper_terms(a, cost(cells, points), weights, options)
+            terms = self._paper_terms(density, cells, points, weights, cost, options)
         return {name: value for name, value in terms.items() if self.counted[name]}
 
-    def _paper_terms(self, a: Tensor, cost: Tensor, b: Tensor, options: dict[str, Any]) -> dict[str, Tensor]:
-        columns = None
+    def _paper_terms(
+        self,
+        density: Tensor,
+        cells: Tensor,
+        points: Tensor,
+        b: Tensor,
+        cost: TransportCost,
+        options: dict[str, Any],
+    ) -> dict[str, Tensor]:
+        a, columns = density.flatten(), None
         with torch.no_grad():
-            if self.plan == "converged":
-                power = self.tau / (self.tau + self.epsilon)
-                sums = converged_sums(cost, a, b, self.epsilon, self.tau)
-            elif self.plan == "rows":
-                power = 1.0
-                sums = dense_sums(row_plan(cost, a.clamp(min=FLOOR), epsilon=self.epsilon), cost)
-            else:
-                power = 0.0
-                sums = dense_sums(column_plan(cost, b, epsilon=self.epsilon), cost)
+            sums, power = self._plan(density.detach(), cells, points, b, cost)
         rows = row_factor(a, power) if power else torch.ones_like(a)
         if self.gradient == "implicit" and len(b):
             columns = ImplicitShift.apply(a, *sums.mass, sums.spread, sums.gather, power)
             held = sums.mass[0].clamp(min=torch.finfo(a.dtype).tiny)
-            rows = rows - power * sums.spread(columns) / held
+            rows = rows - power * Gather.apply(columns, sums.spread, sums.gather) / held
         return plan_terms(sums, a, b, rows, columns, epsilon=self.epsilon, **options)
+
+    def _plan(
+        self, density: Tensor, cells: Tensor, points: Tensor, b: Tensor, cost: TransportCost
+    ) -> tuple[PlanSums, float]:
+        """The plan, and the power of the density that a row of it goes with."""
+        a = density.flatten()
+        if self.plan == "converged" and bool((b > 0).any()):
+            taken = b > 0  # a point of no weight takes nothing
+            plan = screened_plan(
+                density, cells, points[taken], b[taken], cost, epsilon=self.epsilon, tau=self.tau, floor=FLOOR
+            )
+            sums = support_sums(plan if bool(taken.all()) else plan.among(taken))
+            return sums, self.tau / (self.tau + self.epsilon)
+        matrix = cost(cells, points)
+        if self.plan == "columns":
+            return dense_sums(column_plan(matrix, b, epsilon=self.epsilon), matrix), 0.0
+        if self.plan == "rows":
+            return dense_sums(row_plan(matrix, a.clamp(min=FLOOR), epsilon=self.epsilon), matrix), 1.0
+        return dense_sums(torch.zeros_like(matrix), matrix), 1.0
 
     def terms(
         self,

@@ -11,8 +11,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.losses.generalized_terms import PlanSums, dense_sums
-from workbench.transport import sinkhorn
 from workbench.transport.newton import newton_step
 
 FLOOR = 1e-30  # people in a cell below which the slope of a power of the density is no longer followed
@@ -22,17 +20,6 @@ def row_factor(density: Float[Tensor, "n"], power: float) -> Float[Tensor, "n"]:
     r"""The factor :math:`(a_i / a_i^0)^p` at :math:`a^0 = a`: 1 (0 where nothing is), with slope :math:`p / a_i`."""
     fixed = density.detach()
     return (fixed >= FLOOR).to(fixed) + power * (density - fixed) / fixed.clamp(min=FLOOR)
-
-
-def converged_sums(
-    cost: Float[Tensor, "n m"], density: Float[Tensor, "n"], people: Float[Tensor, "m"], epsilon: float, tau: float
-) -> PlanSums:
-    """The converged plan of eq. (5) and (6); rows of no density as ``FLOOR`` people would have them."""
-    g = sinkhorn(cost, density, people, epsilon=epsilon, tau=tau).column_potential
-    scores = torch.where(people > 0, (g - cost) / epsilon, -torch.inf)
-    reached = torch.logsumexp(scores, dim=1)
-    log_u = tau / (tau + epsilon) * (density.clamp(min=FLOOR).log() - reached)
-    return dense_sums((scores + log_u[:, None]).exp(), cost)
 
 
 class ImplicitShift(torch.autograd.Function):

@@ -91,7 +91,8 @@ class GibbsKernel:
             part = cost(cells[start : start + rows], points)
             nearest = part.amin(1)
             self.nearest[start : start + rows] = nearest
-            part.sub_(nearest[:, None]).mul_(-1 / epsilon)
+            # (c - C) / epsilon in one pass
+            part = torch.addcmul((nearest / epsilon)[:, None], part, part.new_tensor(-1 / epsilon))
             torch.exp(part.clamp_(min=self.lowest), out=self.matrix[start : start + rows])
 
     def cool(self, epsilon: float) -> None:
@@ -99,14 +100,16 @@ class GibbsKernel:
         ratio = self.epsilon / epsilon
         squarings = round(math.log2(ratio))
         # what would square to less than a normal number is slow to compute with, and next to nothing
-        least = torch.finfo(self.matrix.dtype).tiny ** 0.5
+        tiny = torch.finfo(self.matrix.dtype).tiny
+        if ratio == 1:
+            return
         for part in self.matrix.split(max(CHUNK // self.matrix.shape[1], 1)):
             if math.isclose(ratio, 2**squarings, rel_tol=1e-12):
                 for _ in range(squarings):
-                    torch.threshold_(part, least, 0.0)
+                    torch.threshold_(part, tiny**0.5, 0.0)
                     part.mul_(part)
             else:
-                part.log_().mul_(ratio).clamp_(min=self.lowest).exp_()
+                part.clamp_(min=tiny).log_().mul_(ratio).clamp_(min=self.lowest).exp_()
         self.epsilon = epsilon
 
 

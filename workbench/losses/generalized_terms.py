@@ -13,38 +13,85 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.transport.screening import ScreenedPlan
+
 DIVERGENCES = ("l1", "l2", "kl")
+Product = Callable[[Tensor], Tensor]
+Sums = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
 class PlanSums:
     """What the terms need of a plan; every field a constant.
 
+    Each pair of sums is over the rows, (n,), and over the columns, (m,).
+
     Attributes:
-        mass: (n,) and (m,), the marginals of the plan.
-        cost: (n,) and (m,), the row and column sums of cost times plan.
-        negentropy: (n,) and (m,), the row and column sums of P log P.
+        mass: the marginals of the plan.
+        cost: the sums of cost times plan.
+        negentropy: the sums of P log P.
         spread: (m,) -> (n,), the product with the plan.
         gather: (n,) -> (m,), the product with its transpose.
     """
 
-    mass: tuple[Float[Tensor, "n"], Float[Tensor, "m"]]
-    cost: tuple[Float[Tensor, "n"], Float[Tensor, "m"]]
-    negentropy: tuple[Float[Tensor, "n"], Float[Tensor, "m"]]
-    spread: Callable[[Float[Tensor, "m"]], Float[Tensor, "n"]]
-    gather: Callable[[Float[Tensor, "n"]], Float[Tensor, "m"]]
+    mass: Sums
+    cost: Sums
+    negentropy: Sums
+    spread: Product
+    gather: Product
 
 
 def dense_sums(matrix: Float[Tensor, "n m"], cost: Float[Tensor, "n m"]) -> PlanSums:
     """The sums of a plan that is held as a matrix."""
-    moved, log = cost * matrix, torch.xlogy(matrix, matrix)
+
+    def both(values: Tensor) -> Sums:
+        return values.sum(1), values.sum(0)
+
     return PlanSums(
-        (matrix.sum(1), matrix.sum(0)),
-        (moved.sum(1), moved.sum(0)),
-        (log.sum(1), log.sum(0)),
+        both(matrix),
+        both(cost * matrix),
+        both(torch.xlogy(matrix, matrix)),
         lambda x: matrix @ x,
         lambda y: y @ matrix,
     )
+
+
+def support_sums(plan: ScreenedPlan) -> PlanSums:
+    """The sums of a plan that is held on the pairs that matter."""
+    support, values = plan.support, plan.log_values.exp()
+    matrix, turned = support.matrix(values), support.transposed(values)
+    ones = values.new_ones(support.shape[1]), values.new_ones(support.shape[0])
+
+    def both(share: Tensor) -> Sums:
+        weighted = share * values
+        return support.matrix(weighted) @ ones[0], support.transposed(weighted) @ ones[1]
+
+    return PlanSums(
+        (matrix @ ones[0], turned @ ones[1]),
+        both(support.cost),
+        both(plan.log_values),
+        lambda x: matrix @ x,
+        lambda y: turned @ y,
+    )
+
+
+class Gather(torch.autograd.Function):
+    """The product with the transposed plan, whose derivative is the product with the plan."""
+
+    @staticmethod
+    def forward(
+        context: torch.autograd.function.FunctionCtx, factor: Float[Tensor, "n"], gather: Product, spread: Product
+    ) -> Float[Tensor, "m"]:
+        """The columns of diag(factor) P."""
+        context.spread = spread  # type: ignore[attr-defined]
+        return gather(factor)
+
+    @staticmethod
+    def backward(  # type: ignore[override]
+        context: torch.autograd.function.FunctionCtx, gradient: Float[Tensor, "m"]
+    ) -> tuple[Tensor | None, ...]:
+        """The gradient of the factor."""
+        return context.spread(gradient), None, None  # type: ignore[attr-defined]
 
 
 def divergence(kind: str, moved: Float[Tensor, "k"], given: Float[Tensor, "k"]) -> Float[Tensor, ""]:
@@ -99,10 +146,10 @@ def plan_terms(
     terms["entropy"] = epsilon * (linear(sums.negentropy) + linear(sums.mass) - linear(sums.mass).detach())
     if pixel is not None:
         moved = row_factor * rows
-        moved = moved if column_factor is None else moved + sums.spread(column_factor)
+        moved = moved if column_factor is None else moved + Gather.apply(column_factor, sums.spread, sums.gather)
         terms["pixel"] = tau * divergence(pixel, moved, density)
     if point is not None:
-        moved = sums.gather(row_factor)
+        moved = Gather.apply(row_factor, sums.gather, sums.spread)
         moved = moved if column_factor is None else moved + column_factor * columns
         terms["point"] = tau * divergence(point, moved, people)
     return terms

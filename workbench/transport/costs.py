@@ -64,15 +64,29 @@ class TransportCost:
         squared = (cells[..., 0] - points[..., 0]).square_().add_((cells[..., 1] - points[..., 1]).square_())
         if self.name == "squared":
             return squared
-        distance = squared.sqrt_()
-        if self.name == "euclidean":
+        half = (self.eta[1] - self.eta[0]) / (2 * self.height)
+        slope = (self.eta[0] + half * cells[..., 1]) + half * points[..., 1] if self.name == "perspective" else None
+        return self._of_distance(squared.sqrt_(), slope)
+
+    def bounds(
+        self, centres: Float[Tensor, "*n 2"], points: Float[Tensor, "*m 2"], radius: Float[Tensor, "*k"]
+    ) -> tuple[Float[Tensor, "*nm"], Float[Tensor, "*nm"]]:
+        """The least and the greatest cost from anywhere within ``radius`` of a centre, or less and more than that."""
+        distance = (
+            (centres[..., 0] - points[..., 0]).square_().add_((centres[..., 1] - points[..., 1]).square_()).sqrt_()
+        )
+        half = (self.eta[1] - self.eta[0]) / (2 * self.height)
+        slope = (self.eta[0] + half * centres[..., 1]) + half * points[..., 1] if self.name == "perspective" else None
+        shift = abs(half) * radius
+        low = self._of_distance((distance - radius).clamp_(min=0), None if slope is None else slope + shift)
+        high = self._of_distance(distance.add_(radius), None if slope is None else slope - shift)
+        return (low.square_(), high.square_()) if self.name == "squared" else (low, high)
+
+    def _of_distance(self, distance: Tensor, slope: Tensor | None) -> Tensor:
+        """The cost of a distance (overwritten) where the perspective factor is ``slope``; a squared cost's root."""
+        if self.name in ("euclidean", "squared"):
             return distance
-        low, high = self.eta
-        if self.name == "exponential":
-            distance.div_(low)
-        else:
-            half = (high - low) / (2 * self.height)
-            distance.div_((low + half * cells[..., 1]) + half * points[..., 1])
+        distance.div_(self.eta[0] if slope is None else slope)
         # expm1 keeps the digits of small distances, which a kernel at epsilon = 0.005 sees magnified 200 times
         distance.expm1_()
         return distance if self.offset == 1 else distance.add_(1 - self.offset)

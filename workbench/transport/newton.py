@@ -10,6 +10,8 @@ once; see :func:`newton_step`.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -53,32 +55,6 @@ class Problem:
         rows = f / self.epsilon + (self.log_a if self.relative else 0)
         columns = g / self.epsilon + (self.log_b if self.relative else 0)
         return rows[:, None] + columns - self.cost / self.epsilon
-
-
-@dataclass(frozen=True)
-class State:
-    """The plan that a column potential gives, and how far it is from the fixed point."""
-
-    f: Float[Tensor, "n"]
-    g: Float[Tensor, "m"]
-    log_plan: Float[Tensor, "n m"]
-    log_rows: Float[Tensor, "n"]
-    log_columns: Float[Tensor, "m"]
-    violation: Float[Tensor, "m"]
-
-    @property
-    def size(self) -> float:
-        """The largest relative violation."""
-        return float(self.violation.abs().max())
-
-
-def evaluate(problem: Problem, g: Float[Tensor, "m"]) -> State:
-    """Answer g with the row potential and measure the columns: the fixed-point equation of the rows holds exactly."""
-    f = problem.row_potential(g, problem.cost, problem.log_a)
-    log_plan = problem.exponent(f, g)
-    log_columns = torch.logsumexp(log_plan, dim=0)
-    violation = log_columns - problem.target(problem.log_b, g)
-    return State(f, g, log_plan, problem.target(problem.log_a, f), log_columns, violation)
 
 
 def newton_step(
@@ -132,57 +108,143 @@ def newton_step(
     return scale * damping * (right + damping * share(step))
 
 
+@dataclass(frozen=True)
+class State:
+    """The plan that a column potential gives, and how far it is from the fixed point."""
+
+    f: Float[Tensor, "n"]
+    g: Float[Tensor, "m"]
+    log_plan: Float[Tensor, "n m"]
+    log_rows: Float[Tensor, "n"]
+    log_columns: Float[Tensor, "m"]
+    violation: Float[Tensor, "m"]
+    largest: float
+
+    @property
+    def size(self) -> float:
+        """The largest relative violation."""
+        return float(self.violation.abs().max())
+
+    @property
+    def span(self) -> float:
+        """The largest number that an exponent is made of, in the unit of the cost."""
+        return float(self.f.abs().max() + self.g.abs().max()) + self.largest
+
+    def correction(self, damping: float) -> Float[Tensor, "m"]:
+        """The step that Newton's method takes, in units of epsilon."""
+        half_rows, half_columns = self.log_rows / 2, self.log_columns / 2
+        normal = (self.log_plan - half_rows[:, None] - half_columns).exp()  # its singular values are at most 1
+        root = (half_columns - half_columns.max()).exp().clamp(min=torch.finfo(normal.dtype).tiny)
+
+        if len(root) <= DIRECT and damping < 1:  # balanced plans that fall apart make the matrix singular
+            jacobian = torch.eye(len(root)).to(normal) / damping - damping * (normal.T @ normal)
+            return torch.linalg.solve(jacobian, root * self.violation) / root
+
+        def share(x: Tensor) -> Tensor:
+            return (normal.T @ (normal @ (root * x))) / root
+
+        return newton_step(share, root.square(), self.violation, damping, tolerance=min(0.1, self.size))
+
+
+def evaluate(problem: Problem, g: Float[Tensor, "m"]) -> State:
+    """Answer g with the row potential and measure the columns: the fixed-point equation of the rows holds exactly."""
+    f = problem.row_potential(g, problem.cost, problem.log_a)
+    log_plan = problem.exponent(f, g)
+    log_columns = torch.logsumexp(log_plan, dim=0)
+    violation = log_columns - problem.target(problem.log_b, g)
+    largest = float(problem.cost.abs().max())
+    return State(f, g, log_plan, problem.target(problem.log_a, f), log_columns, violation, largest)
+
+
 def annealed(problem: Problem, most: int = 20) -> Float[Tensor, "m"]:
     """A column potential to start from: epsilon halves from the largest cost down, each time solved roughly."""
     g = torch.zeros_like(problem.log_b)
     span = float(problem.cost.max() - problem.cost.min())
     for power in range(max(math.ceil(math.log2(max(span, problem.epsilon) / problem.epsilon)), 0), 0, -1):
         coarse = replace(problem, epsilon=problem.epsilon * 2**power)
-        g = iterate(coarse, g, 0.1, most)[0].g
+        g = converge(coarse, g, 0.1, most).state.g
     return g
 
 
+def converge(problem: Problem, g: Float[Tensor, "m"], tolerance: float, max_iterations: int) -> "Outcome[State]":
+    """Newton's method on a problem that is held as a matrix."""
+    return iterate(
+        partial(evaluate, problem),
+        g,
+        damping=problem.damping,
+        epsilon=problem.epsilon,
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+    )
+
+
+class Step(Protocol):
+    """What :func:`iterate` needs of a state."""
+
+    @property
+    def g(self) -> Tensor:
+        """The column potential."""
+
+    @property
+    def violation(self) -> Tensor:
+        """The logarithm of what each column receives over what it should."""
+
+    @property
+    def size(self) -> float:
+        """The largest violation."""
+
+    @property
+    def span(self) -> float:
+        """The largest number that an exponent is made of."""
+
+    def correction(self, damping: float) -> Tensor:
+        """Newton's step in units of epsilon."""
+
+
+AnyState = TypeVar("AnyState", bound=Step)
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[AnyState]):
+    """Where :func:`iterate` ended: the best state, the step Newton's method would still take from it, and how good."""
+
+    state: AnyState
+    step: Float[Tensor, "m"]
+    converged: bool
+    iterations: int
+    residual: float
+
+
 def iterate(
-    problem: Problem, g: Float[Tensor, "m"], tolerance: float, max_iterations: int
-) -> tuple[State, bool, int, float]:
-    """Newton's method from g, with a sweep (or half a step first) where it does not bring the violation down."""
-    damping, epsilon = problem.damping, problem.epsilon
-    state = evaluate(problem, g)
-    best = (math.inf, state)
+    evaluate: Callable[[Tensor], AnyState],
+    g: Float[Tensor, "m"],
+    *,
+    damping: float,
+    epsilon: float,
+    tolerance: float,
+    max_iterations: int,
+) -> Outcome[AnyState]:
+    """Newton's method from g; where a step does not bring the violation down, part of it, at last a sweep."""
+    state = evaluate(g)
+    best: Outcome[AnyState] | None = None
     stalled = 0
     for iteration in range(max_iterations + 1):
-        step = epsilon * _newton_correction(state, damping)
+        step = epsilon * state.correction(damping)
         residual = max(state.size, float(step.abs().max()) / epsilon)
-        stalled = 0 if residual < best[0] / 2 else stalled + 1
-        if residual < best[0]:
-            best = (residual, state)
+        stalled = 0 if best is None or residual < best.residual / 2 else stalled + 1
+        if best is None or residual < best.residual:
+            best = Outcome(state, step, residual <= tolerance, iteration, residual)
         # what rounding of the exponent (f + g - C) / epsilon leaves
-        scale = float(state.f.abs().max() + state.g.abs().max() + problem.cost.abs().max())
-        rounding = 4 * torch.finfo(g.dtype).eps * (1 + scale / epsilon)
-        done = best[0] <= tolerance
-        if done or iteration == max_iterations or (stalled > 3 and state.size <= rounding):
-            return best[1], done or best[0] <= rounding, iteration, best[0]
+        rounding = 4 * torch.finfo(g.dtype).eps * (1 + state.span / epsilon)
+        lost = (stalled > 3 and state.size <= rounding) or not math.isfinite(residual)
+        if best.converged or iteration == max_iterations or lost:
+            break
         for trial in (1.0, 0.3, 0.1, 0.03, 0.01):
-            ahead = evaluate(problem, state.g - trial * step)
+            ahead = evaluate(state.g - trial * step)
             if ahead.size < state.size:
                 break
         else:
-            ahead = evaluate(problem, state.g - damping * epsilon * state.violation)
+            ahead = evaluate(state.g - damping * epsilon * state.violation)
         state = ahead
-    raise AssertionError("unreachable")
-
-
-def _newton_correction(state: State, damping: float) -> Float[Tensor, "m"]:
-    """The step that Newton's method takes from a state, in units of epsilon."""
-    half_rows, half_columns = state.log_rows / 2, state.log_columns / 2
-    normal = (state.log_plan - half_rows[:, None] - half_columns).exp()  # its singular values are at most 1
-    root = (half_columns - half_columns.max()).exp().clamp(min=torch.finfo(normal.dtype).tiny)
-
-    if len(root) <= DIRECT and damping < 1:  # balanced plans that fall apart make the matrix singular
-        jacobian = torch.eye(len(root)).to(normal) / damping - damping * (normal.T @ normal)
-        return torch.linalg.solve(jacobian, root * state.violation) / root
-
-    def share(x: Tensor) -> Tensor:
-        return (normal.T @ (normal @ (root * x))) / root
-
-    return newton_step(share, root.square(), state.violation, damping, tolerance=min(0.1, state.size))
+    assert best is not None
+    return replace(best, converged=best.converged or best.residual <= rounding, iterations=iteration)

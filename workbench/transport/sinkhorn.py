@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.checks import check_choice, check_not_negative, check_positive, check_tensor, check_whole
-from workbench.transport.newton import Problem, annealed, iterate
+from workbench.transport.newton import Problem, annealed, converge
 from workbench.transport.plan import TransportPlan
 
 ENTROPIES = ("shannon", "relative")
@@ -117,10 +117,11 @@ def _solve(
     converged, iterations, residual = True, 0, 0.0
     if kept.numel():
         warm = annealed(problem) if start is None else start[columns]
-        state, converged, iterations, residual = iterate(problem, warm, tolerance, max_iterations)
-        g[columns] = state.g
+        outcome = converge(problem, warm, tolerance, max_iterations)
+        converged, iterations, residual = outcome.converged, outcome.iterations, outcome.residual
+        g[columns] = outcome.state.g
         if tau is None:
-            g[columns] -= (b[columns] * state.g).sum() / b[columns].sum()
+            g[columns] -= (b[columns] * outcome.state.g).sum() / b[columns].sum()
     f = a.new_zeros(len(a))
     tiny = torch.finfo(cost.dtype).tiny
     if columns.any():

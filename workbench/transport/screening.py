@@ -1,0 +1,215 @@
+r"""Which pairs of a cell and a point matter, found before the plan is known, and the plan on them.
+
+1. The density is pooled to some 256 places, and sweeps while epsilon falls give a first column potential.
+2. One pass over all pairs keeps those whose :math:`C_{ij} - g_j` comes near the least of their row.
+3. Newton's method, roughly; what has turned out to be negligible is dropped; Newton's method to the end.
+4. A bound on all that was dropped follows from how far g has moved since. Where it is not small, the second step is
+   repeated from the better potential; where that does not help either, the whole problem is solved.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from workbench.transport.costs import TransportCost
+from workbench.transport.newton import iterate
+from workbench.transport.sinkhorn import sinkhorn
+from workbench.transport.support import Support, SupportProblem
+
+MARGIN = 20.0  # epsilons by which the first potential may be wrong
+PLACES = 256  # to which the density is pooled
+TILE = 4  # side of a tile in cells
+
+
+@dataclass(frozen=True)
+class ScreenedPlan:
+    """A plan that is ``exp(log_values)`` on the pairs of ``support`` and zero elsewhere."""
+
+    support: Support
+    log_values: Float[Tensor, "k"]
+
+    def among(self, taken: Bool[Tensor, "m"]) -> "ScreenedPlan":
+        """The same plan where its columns are those of ``taken`` among more."""
+        places = taken.nonzero().squeeze(1)[self.support.columns]
+        shape = (self.support.shape[0], len(taken))
+        return replace(self, support=Support(self.support.rows, places.int(), self.support.cost, shape))
+
+
+def screened_plan(
+    density: Float[Tensor, "h w"],
+    cells: Float[Tensor, "n 2"],
+    points: Float[Tensor, "m 2"],
+    people: Float[Tensor, "m"],
+    cost: TransportCost,
+    *,
+    epsilon: float,
+    tau: float,
+    floor: float,
+) -> ScreenedPlan:
+    """The converged plan of eq. (5) and (6) between a map and points, without an n x m array.
+
+    Args:
+        density: (H, W), >= 0.
+        cells: (H W, 2), normalised positions, row by row.
+        points: (m, 2), at least one, normalised.
+        people: (m,), > 0.
+        cost: of moving density.
+        epsilon: entropic regularisation.
+        tau: weight of the marginals' divergence.
+        floor: density that rows of less are given in the plan; what they hold is not moved when the plan is found.
+
+    Returns:
+        The plan, on the pairs that hold all of it but a share of 1e-6 of each row and column.
+    """
+    a, size = density.flatten(), (density.shape[0], density.shape[1])
+    single = a.dtype != torch.float64
+    tail = 18.0 if single else 28.0  # a pair is dropped below exp(-tail) of its row and of its column
+    tolerance = 1e-3 if single else 1e-6  # before Newton's last step, which squares it
+    filled = a.clamp(min=floor).log()
+    if not bool((a > 0).any()):
+        support, shift = screen(size, cells, points, cost, torch.zeros_like(people), tail * epsilon)
+        problem = SupportProblem(support, filled, people.log(), shift, epsilon, tau)
+        return _plan(problem, torch.zeros_like(people))
+    g = coarse_potential(density, cells, points, people, cost, epsilon=epsilon, tau=tau)
+    for _ in range(2):
+        start = g
+        support, shift = screen(size, cells, points, cost, start, (tail + MARGIN) * epsilon)
+        wide = SupportProblem(support, a.log(), people.log(), shift, epsilon, tau)
+        rough = _solve(wide.pruned(start, tail), start, 0.3)
+        narrow = wide if rough is None else wide.pruned(rough, tail)
+        better = None if rough is None else _solve(narrow, rough, tolerance)
+        if rough is None or better is None:
+            break
+        g = better
+        if narrow.negligible(g, shift + (tail + MARGIN) * epsilon, start) and _reach(g - rough, epsilon) < 2:
+            filled_problem = SupportProblem(narrow.support, filled, people.log(), narrow.shift, epsilon, tau)
+            return _plan(filled_problem, g)
+    matrix = cost(cells, points)
+    g = sinkhorn(matrix, a, people, epsilon=epsilon, tau=tau).column_potential
+    shift = (matrix - g).amin(1)
+    support = Support(*_all_pairs(matrix), (len(a), len(people)))
+    return _plan(SupportProblem(support, filled, people.log(), shift, epsilon, tau), g)
+
+
+def coarse_potential(
+    density: Float[Tensor, "h w"],
+    cells: Float[Tensor, "n 2"],
+    points: Float[Tensor, "m 2"],
+    people: Float[Tensor, "m"],
+    cost: TransportCost,
+    *,
+    epsilon: float,
+    tau: float,
+    sweeps: int = 3,
+) -> Float[Tensor, "m"]:
+    """A guess at the column potential: the density pooled, a few sweeps at each epsilon, halving.
+
+    With the kernel itself rather than on logarithms: out of range it is only a worse guess.
+    """
+    side = math.ceil(math.sqrt(density.numel() / PLACES))
+    layers = torch.cat([density[None], (density.flatten() * cells.T).reshape(2, *density.shape)])
+    pooled = F.avg_pool2d(layers[None], side, ceil_mode=True, divisor_override=1)[0].flatten(1)
+    pooled = pooled[:, pooled[0] > 0]
+    log_a, log_b = pooled[0].log(), people.log()
+    matrix = cost((pooled[1:] / pooled[0]).T, points)
+    nearest = matrix.amin(1)
+    matrix -= nearest[:, None]
+    tiny = torch.finfo(matrix.dtype).tiny
+    halvings = max(math.ceil(math.log2(max(float(matrix.amax()), epsilon) / epsilon)), 0)
+    kernel = torch.exp(matrix.mul_(-(0.5**halvings) / epsilon))
+    g = torch.zeros_like(people)
+    for power in range(halvings, -1, -1):
+        warmth = epsilon * 2**power
+        damping = tau / (tau + warmth)
+        for _ in range(sweeps):
+            top = g.amax()
+            reached = (kernel @ ((g - top) / warmth).exp_()).clamp_(min=tiny)
+            rows = damping * (log_a - reached.log_() - (top - nearest) / warmth) - nearest / warmth
+            top = rows.amax()
+            reached = ((rows - top).exp_() @ kernel).clamp_(min=tiny)
+            g = damping * warmth * (log_b - reached.log_() - top)
+        if power:
+            torch.threshold_(kernel, tiny**0.5, 0.0)
+            kernel.mul_(kernel)
+    return g
+
+
+def screen(
+    size: tuple[int, int],
+    cells: Float[Tensor, "n 2"],
+    points: Float[Tensor, "m 2"],
+    cost: TransportCost,
+    g: Float[Tensor, "m"],
+    reach: float,
+) -> tuple[Support, Float[Tensor, "n"]]:
+    """The pairs with C - g within ``reach`` of the least in their row, and that least for each row.
+
+    Tiles of cells come first: a tile whose cells are all too far from a point is not looked at any closer.
+    """
+    members = _tiles(size, g.device)
+    held = members >= 0
+    places = cells[members.clamp(min=0)]
+    centre = places[:, 0] + (places[torch.arange(len(places), device=g.device), held.sum(1) - 1] - places[:, 0]) / 2
+    away = torch.linalg.vector_norm(places - centre[:, None], dim=2).where(held, 0)
+    low, high = cost.bounds(centre[:, None], points[None], away.amax(1, keepdim=True))
+    worst = high.sub_(g).amin(1, keepdim=True) + reach
+    tile, column = (low.sub_(g) <= worst).nonzero().unbind(1)
+    row = members[tile]
+    entries = cost.between(places[tile], points[column, None])
+    reduced = (entries - g[column, None]).where(held[tile], torch.inf)
+    row = row.clamp(min=0)
+    least = g.new_full((len(cells),), torch.inf)
+    least.scatter_reduce_(0, row.flatten(), reduced.flatten(), "amin")
+    found = (reduced <= (least + reach)[row]).flatten().nonzero().squeeze(1)
+    rows = row.flatten()[found]
+    columns = column[torch.div(found, TILE**2, rounding_mode="floor")]
+    order = torch.argsort(rows)
+    found = found[order]
+    return Support(rows[order].int(), columns[order].int(), entries.flatten()[found], (len(cells), len(g))), least
+
+
+def _tiles(size: tuple[int, int], device: torch.device) -> Int[Tensor, "tiles k"]:
+    """The cells of each tile of TILE x TILE, row by row; -1 behind those of a tile that the border cuts."""
+    height, width = size
+    index = torch.arange(height * width, device=device).reshape(1, 1, height, width)
+    padded = F.pad(index, (0, -width % TILE, 0, -height % TILE), value=-1)[0, 0]
+    tiles = padded.unflatten(1, (-1, TILE)).unflatten(0, (-1, TILE)).permute(0, 2, 1, 3).flatten(2).flatten(0, 1)
+    # cells to the front of their row
+    return tiles.gather(1, torch.argsort((tiles < 0).int(), dim=1, stable=True))
+
+
+def _solve(problem: SupportProblem, g: Tensor, tolerance: float) -> Tensor | None:
+    """Newton's method and its last step; None where it did not get anywhere."""
+    outcome = iterate(
+        problem.evaluate,
+        g,
+        damping=problem.damping,
+        epsilon=problem.epsilon,
+        tolerance=tolerance,
+        max_iterations=30,
+    )
+    return outcome.state.g - outcome.step if outcome.residual < 1 else None
+
+
+def _reach(difference: Tensor, epsilon: float) -> float:
+    """The largest change of a potential in units of epsilon."""
+    return float(difference.abs().amax()) / epsilon
+
+
+def _all_pairs(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows, columns and entries of a matrix, row by row."""
+    rows, columns = (torch.arange(size, device=matrix.device) for size in matrix.shape)
+    grid = torch.meshgrid(rows, columns, indexing="ij")
+    return grid[0].flatten().int(), grid[1].flatten().int(), matrix.flatten()
+
+
+def _plan(problem: SupportProblem, g: Tensor) -> ScreenedPlan:
+    """The plan that g gives, once more answered by the rows."""
+    log_values = problem.exponent(g)
+    reached = problem.support.matrix(log_values.exp()) @ torch.ones_like(g)
+    f = problem.row_potential(reached)
+    return ScreenedPlan(problem.support, log_values + ((f - problem.shift) / problem.epsilon)[problem.support.rows])

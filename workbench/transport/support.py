@@ -1,0 +1,179 @@
+r"""A transport problem on the pairs that matter.
+
+At the epsilon of a crowd-counting loss a cell sends its density to the handful of points around it: all other entries
+of the plan are zero to any precision. :class:`Support` holds the pairs that are kept, row by row, and
+:class:`SupportProblem` is the problem of eq. (5) and (6) on them, a few per cent of the n x m pairs.
+"""
+
+import math
+import warnings
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from workbench.transport.newton import newton_step
+
+NEGLIGIBLE = math.log(1e-6)  # of a share
+
+
+@dataclass(frozen=True)
+class Support:
+    """Pairs of a row and a column, sorted by row.
+
+    Attributes:
+        rows: (k,), the row of each pair.
+        columns: (k,), its column.
+        cost: (k,), its cost.
+        shape: (n, m).
+    """
+
+    rows: Int[Tensor, "k"]
+    columns: Int[Tensor, "k"]
+    cost: Float[Tensor, "k"]
+    shape: tuple[int, int]
+
+    @cached_property
+    def by_row(self) -> Int[Tensor, "n+1"]:
+        """Where each row's pairs begin."""
+        return _begins(self.rows, self.shape[0])
+
+    @cached_property
+    def by_column(self) -> tuple[Int[Tensor, "m+1"], Int[Tensor, "k"], Int[Tensor, "k"]]:
+        """Where each column's pairs begin in the order of columns, that order, and the rows in it."""
+        # (column, row) packed into one number sorts faster than a stable sort of the columns
+        order = torch.argsort(self.columns.long() * self.shape[0] + self.rows)
+        return _begins(self.columns, self.shape[1]), order, self.rows[order]
+
+    def keep(self, kept: Bool[Tensor, "k"]) -> "Support":
+        """The pairs where ``kept`` is true."""
+        places = kept.nonzero().squeeze(1)
+        return Support(self.rows[places], self.columns[places], self.cost[places], self.shape)
+
+    def matrix(self, values: Float[Tensor, "k"]) -> Tensor:
+        """The sparse (n, m) matrix with one value a pair."""
+        return _compressed(self.by_row, self.columns, values, self.shape)
+
+    def transposed(self, values: Float[Tensor, "k"]) -> Tensor:
+        """The sparse (m, n) matrix."""
+        begins, order, rows = self.by_column
+        return _compressed(begins, rows, values[order], (self.shape[1], self.shape[0]))
+
+
+def _begins(indices: Tensor, size: int) -> Tensor:
+    """Where each of ``size`` groups begins, for sorted indices."""
+    begins = torch.zeros(size + 1, dtype=torch.int32, device=indices.device)
+    torch.cumsum(torch.bincount(indices, minlength=size), 0, out=begins[1:])
+    return begins
+
+
+def _compressed(begins: Tensor, indices: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
+        return torch.sparse_csr_tensor(begins, indices, values, size=shape, check_invariants=False)
+
+
+@dataclass(frozen=True)
+class SupportProblem:
+    r"""The unbalanced problem with the Shannon entropy on a support.
+
+    Attributes:
+        support: the pairs.
+        log_a: (n,), -inf in rows of no mass.
+        log_b: (m,).
+        shift: (n,), near the row potential: what keeps :math:`\exp((g - C + s) / \varepsilon)` in range.
+        epsilon: entropic regularisation.
+        tau: weight of the marginals' divergence.
+    """
+
+    support: Support
+    log_a: Float[Tensor, "n"]
+    log_b: Float[Tensor, "m"]
+    shift: Float[Tensor, "n"]
+    epsilon: float
+    tau: float
+
+    @property
+    def damping(self) -> float:
+        """The exponent lambda of eq. (6)."""
+        return self.tau / (self.tau + self.epsilon)
+
+    def exponent(self, g: Float[Tensor, "m"]) -> Float[Tensor, "k"]:
+        """The logarithm of the plan but for a factor a row."""
+        pairs = self.support
+        return (g[pairs.columns] - pairs.cost + self.shift[pairs.rows]) / self.epsilon
+
+    def row_potential(self, reached: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+        """The row potential, from the row sums of the kernel."""
+        return self.damping * (self.epsilon * (self.log_a - reached.log()) + self.shift)
+
+    def pruned(self, g: Float[Tensor, "m"], tail: float) -> "SupportProblem":
+        """The problem without pairs whose share of their row and of their column is below exp(-tail) at g."""
+        log_values = self.exponent(g)
+        reached = self.support.matrix(log_values.exp()) @ torch.ones_like(g)
+        f = self.row_potential(reached)
+        log_plan = log_values + ((f - self.shift) / self.epsilon)[self.support.rows]
+        row = self.log_a - f / self.tau  # at the fixed point the marginals
+        column = self.log_b - g / self.tau
+        held = (log_plan > row[self.support.rows] - tail) | (log_plan > column[self.support.columns] - tail)
+        return replace(self, support=self.support.keep(held), shift=self.shift - self.epsilon * reached.log())
+
+    def negligible(self, g: Float[Tensor, "m"], bound: Float[Tensor, "n"], start: Float[Tensor, "m"]) -> bool:
+        """Whether pairs with C - start above ``bound`` in their row hold next to nothing of any row or column at g."""
+        f = self.evaluate(g).f
+        most = (f + (g - start).amax() - bound) / self.epsilon + math.log(len(g))  # log of what a row may miss
+        row = self.log_a - f / self.tau
+        kept = torch.isfinite(row)
+        missing = torch.logsumexp(most[kept], 0)
+        return float((most - row)[kept].amax()) < NEGLIGIBLE and float(missing) < NEGLIGIBLE + float(
+            (self.log_b - g / self.tau).amin()
+        )
+
+    def evaluate(self, g: Float[Tensor, "m"]) -> "SupportState":
+        """Answer g with the row potential and measure the columns."""
+        values = self.exponent(g).exp_()
+        kernel, turned = self.support.matrix(values), self.support.transposed(values)
+        reached = kernel @ torch.ones_like(g)
+        f = self.row_potential(reached)
+        scale = ((f - self.shift) / self.epsilon).exp_()
+        columns = turned @ scale
+        violation = columns.log() - self.log_b + g / self.tau
+        return SupportState(f, g, violation, columns, scale / reached, kernel, turned, scale)
+
+
+@dataclass(frozen=True)
+class SupportState:
+    """The plan ``diag(scale) kernel`` that a column potential gives; weight is scale over row sums of the kernel."""
+
+    f: Float[Tensor, "n"]
+    g: Float[Tensor, "m"]
+    violation: Float[Tensor, "m"]
+    columns: Float[Tensor, "m"]
+    weight: Float[Tensor, "n"]
+    kernel: Tensor
+    turned: Tensor
+    scale: Float[Tensor, "n"]
+
+    @property
+    def size(self) -> float:
+        """The largest relative violation; infinite where a number has left its range."""
+        size = float(self.violation.abs().max())
+        return size if math.isfinite(size) else math.inf
+
+    @property
+    def span(self) -> float:
+        """The largest number that an exponent is made of, in the unit of the cost."""
+        f = self.f.where(torch.isfinite(self.f), 0)
+        return float(f.abs().max() + self.g.abs().max())
+
+    def correction(self, damping: float) -> Float[Tensor, "m"]:
+        """The step that Newton's method takes, in units of epsilon."""
+        if not math.isfinite(self.size):
+            return self.violation
+
+        def share(x: Tensor) -> Tensor:
+            return (self.turned @ (self.weight * (self.kernel @ x))) / self.columns
+
+        return newton_step(share, self.columns, self.violation, damping, tolerance=min(0.1, self.size))
