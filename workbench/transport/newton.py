@@ -82,7 +82,7 @@ def newton_step(
     """
 
     def inner(x: Tensor, y: Tensor) -> float:
-        return float((weight * x * y).sum())
+        return float(torch.dot(weight * x, y))
 
     def centred(x: Tensor) -> Tensor:
         return x - (weight * x).sum() / weight.sum() if damping == 1 else x

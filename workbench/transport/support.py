@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from workbench.transport.newton import newton_step
+from workbench.transport.newton import DIRECT, newton_step
 
 NEGLIGIBLE = math.log(1e-6)  # of a share
 
@@ -45,12 +45,13 @@ class Support:
         """Where each column's pairs begin in the order of columns, that order, and the rows in it."""
         # (column, row) packed into one number sorts faster than a stable sort of the columns
         order = torch.argsort(self.columns.long() * self.shape[0] + self.rows)
-        return _begins(self.columns, self.shape[1]), order, self.rows[order]
+        return _begins(self.columns, self.shape[1]), order, self.rows.index_select(0, order)
 
     def keep(self, kept: Bool[Tensor, "k"]) -> "Support":
         """The pairs where ``kept`` is true."""
         places = kept.nonzero().squeeze(1)
-        return Support(self.rows[places], self.columns[places], self.cost[places], self.shape)
+        rows, columns, cost = (part.index_select(0, places) for part in (self.rows, self.columns, self.cost))
+        return Support(rows, columns, cost, self.shape)
 
     def matrix(self, values: Float[Tensor, "k"]) -> Tensor:
         """The sparse (n, m) matrix with one value a pair."""
@@ -59,7 +60,7 @@ class Support:
     def transposed(self, values: Float[Tensor, "k"]) -> Tensor:
         """The sparse (m, n) matrix."""
         begins, order, rows = self.by_column
-        return _compressed(begins, rows, values[order], (self.shape[1], self.shape[0]))
+        return _compressed(begins, rows, values.index_select(0, order), (self.shape[1], self.shape[0]))
 
 
 def _begins(indices: Tensor, size: int) -> Tensor:
@@ -100,10 +101,15 @@ class SupportProblem:
         """The exponent lambda of eq. (6)."""
         return self.tau / (self.tau + self.epsilon)
 
+    @cached_property
+    def base(self) -> Float[Tensor, "k"]:
+        """The part of the exponent that does not change."""
+        return self.shift.index_select(0, self.support.rows).sub_(self.support.cost).div_(self.epsilon)
+
     def exponent(self, g: Float[Tensor, "m"]) -> Float[Tensor, "k"]:
         """The logarithm of the plan but for a factor a row."""
-        pairs = self.support
-        return (g[pairs.columns] - pairs.cost + self.shift[pairs.rows]) / self.epsilon
+        # (index_select is several times faster than indexing)
+        return (g / self.epsilon).index_select(0, self.support.columns).add_(self.base)
 
     def row_potential(self, reached: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
         """The row potential, from the row sums of the kernel."""
@@ -111,13 +117,15 @@ class SupportProblem:
 
     def pruned(self, g: Float[Tensor, "m"], tail: float) -> "SupportProblem":
         """The problem without pairs whose share of their row and of their column is below exp(-tail) at g."""
+        rows, columns = self.support.rows, self.support.columns
         log_values = self.exponent(g)
         reached = self.support.matrix(log_values.exp()) @ torch.ones_like(g)
         f = self.row_potential(reached)
-        log_plan = log_values + ((f - self.shift) / self.epsilon)[self.support.rows]
+        log_plan = log_values.add_(((f - self.shift) / self.epsilon).index_select(0, rows))
         row = self.log_a - f / self.tau  # at the fixed point the marginals
         column = self.log_b - g / self.tau
-        held = (log_plan > row[self.support.rows] - tail) | (log_plan > column[self.support.columns] - tail)
+        least = torch.minimum(row.index_select(0, rows), column.index_select(0, columns)).sub_(tail)
+        held = log_plan > least
         return replace(self, support=self.support.keep(held), shift=self.shift - self.epsilon * reached.log())
 
     def negligible(self, g: Float[Tensor, "m"], bound: Float[Tensor, "n"], start: Float[Tensor, "m"]) -> bool:
@@ -172,6 +180,12 @@ class SupportState:
         """The step that Newton's method takes, in units of epsilon."""
         if not math.isfinite(self.size):
             return self.violation
+
+        if len(self.g) <= DIRECT:
+            dense = self.kernel.to_dense()
+            jacobian = (dense.T @ (self.weight[:, None] * dense)).mul_(-damping / self.columns[:, None])
+            jacobian.diagonal().add_(1 / damping)
+            return torch.linalg.solve(jacobian, self.violation)
 
         def share(x: Tensor) -> Tensor:
             return (self.turned @ (self.weight * (self.kernel @ x))) / self.columns
