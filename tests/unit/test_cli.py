@@ -55,6 +55,16 @@ def test_debug_shows_where_it_comes_from():
     assert isinstance(result.exception, FileNotFoundError)
 
 
+def test_an_interruption_has_the_shells_exit_code(monkeypatch):
+    def interrupt(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("workbench.commands.notebooks.find_notebook", interrupt)
+    result = call("run", "000_quickstart")
+    assert result.exit_code == 130
+    assert result.stderr == "interrupted\n"
+
+
 def test_wrong_usage_says_what_there_is():
     result = call("run")
     assert result.exit_code == 2
