@@ -95,22 +95,30 @@ class GibbsKernel:
             part = torch.addcmul((nearest / epsilon)[:, None], part, part.new_tensor(-1 / epsilon))
             torch.exp(part.clamp_(min=self.lowest), out=self.matrix[start : start + rows])
 
-    def cool(self, epsilon: float) -> None:
-        """Bring the kernel to a smaller epsilon, in place: K to the power of the ratio."""
+    def products(
+        self, epsilon: float, columns: Float[Tensor, "m"], rows: Float[Tensor, "n"]
+    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "m"]]:
+        """Bring the kernel to ``epsilon``, in place, and multiply it with one vector from each side.
+
+        The kernel becomes its own power epsilon_before / epsilon. All of it in one pass, while a part is in the cache.
+        """
         ratio = self.epsilon / epsilon
         squarings = round(math.log2(ratio))
+        whole = math.isclose(ratio, 2**squarings, rel_tol=1e-12)
         # what would square to less than a normal number is slow to compute with, and next to nothing
         tiny = torch.finfo(self.matrix.dtype).tiny
-        if ratio == 1:
-            return
-        for part in self.matrix.split(max(CHUNK // self.matrix.shape[1], 1)):
-            if math.isclose(ratio, 2**squarings, rel_tol=1e-12):
-                for _ in range(squarings):
-                    torch.threshold_(part, tiny**0.5, 0.0)
-                    part.mul_(part)
-            else:
+        height = max(4 * CHUNK // self.matrix.shape[1], 1)
+        reached_rows, reached_columns = [], torch.zeros_like(columns)
+        for part, row in zip(self.matrix.split(height), rows.split(height), strict=True):
+            if not whole:
                 part.clamp_(min=tiny).log_().mul_(ratio).clamp_(min=self.lowest).exp_()
+            for _ in range(squarings if whole else 0):
+                torch.threshold_(part, tiny**0.5, 0.0)
+                part.mul_(part)
+            reached_rows.append(part.mv(columns))
+            reached_columns.addmv_(part.T, row)
         self.epsilon = epsilon
+        return torch.cat(reached_rows), reached_columns
 
 
 @dataclass(frozen=True)
@@ -169,8 +177,9 @@ def _by_kernel(
         """Both softmins, each of the other's old potential."""
         rows, columns = log_a + (f - kernel.nearest) / epsilon, log_b + g / epsilon
         top_rows, top_columns = rows.amax(), columns.amax()
-        reached_rows = kernel.matrix @ (columns - top_columns).exp_()
-        reached_columns = (rows - top_rows).exp_() @ kernel.matrix
+        reached_rows, reached_columns = kernel.products(
+            epsilon, (columns - top_columns).exp_(), (rows - top_rows).exp_()
+        )
         least = float(torch.minimum(reached_rows.amin(), reached_columns.amin()))
         if not least > trusted:
             return None
@@ -183,7 +192,6 @@ def _by_kernel(
     for epsilon in epsilons:
         if pair is None:
             return None
-        kernel.cool(epsilon)
         answer = update(*pair, epsilon)
         pair = answer and (pair[0].add_(answer[0]).mul_(0.5), pair[1].add_(answer[1]).mul_(0.5))
     pair = pair and update(*pair, epsilons[-1])

@@ -18,7 +18,7 @@ from torch import Tensor
 from workbench.transport.costs import TransportCost
 from workbench.transport.newton import iterate
 from workbench.transport.sinkhorn import sinkhorn
-from workbench.transport.support import Support, SupportProblem
+from workbench.transport.support import Support, SupportProblem, sorting_order
 
 MARGIN = 26.0  # epsilons by which the first potential may be wrong
 PLACES = 256  # to which the density is pooled
@@ -180,7 +180,7 @@ def screen(
     pair = torch.div(found, TILE**2, rounding_mode="floor")
     within = found - pair * TILE**2
     row = members.flatten().index_select(0, tile.index_select(0, pair) * TILE**2 + within)
-    order = torch.argsort(row.int())
+    order = sorting_order(row, len(cells))
     row, found = row.index_select(0, order).int(), found.index_select(0, order)
     columns = column.index_select(0, pair.index_select(0, order)).int()
     nearest = torch.empty_like(cells[:, 0])
@@ -200,6 +200,8 @@ def _tiles(size: tuple[int, int], device: torch.device) -> Int[Tensor, "tiles k"
     index = torch.arange(height * width, device=device).reshape(1, 1, height, width)
     padded = F.pad(index, (0, -width % TILE, 0, -height % TILE), value=-1)[0, 0]
     tiles = padded.unflatten(1, (-1, TILE)).unflatten(0, (-1, TILE)).permute(0, 2, 1, 3).flatten(2).flatten(0, 1)
+    if height % TILE == 0 and width % TILE == 0:
+        return tiles
     # cells to the front of their row
     return tiles.gather(1, torch.argsort((tiles < 0).int(), dim=1, stable=True))
 
