@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from workbench.data.sample import CrowdSample
 from workbench.metrics import count_scores
@@ -37,7 +38,7 @@ def count_people(density: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b"]:
     return density.float().sum(dim=(1, 2, 3))
 
 
-def evaluate(model: nn.Module, samples: Iterable[CrowdSample]) -> list[Counted]:
+def evaluate(model: nn.Module, samples: Dataset[CrowdSample] | Iterable[CrowdSample]) -> list[Counted]:
     """Count the people in each sample, one whole image at a time.
 
     Args:
