@@ -8,9 +8,17 @@ from workbench.registry import build
 
 DATASETS = {
     "digits": "workbench.data.digits:Digits",
+    "jhu_crowd": "workbench.data.jhu_crowd:JHUCrowd",
+    "mall": "workbench.data.mall:Mall",
+    "nwpu_crowd": "workbench.data.nwpu_crowd:NWPUCrowd",
     "scenes": "workbench.data.scenes:Scenes",
     "shanghaitech_a": "workbench.data.shanghaitech:ShanghaiTechA",
     "shanghaitech_b": "workbench.data.shanghaitech:ShanghaiTechB",
+    "shanghaitech_rgbd": "workbench.data.shanghaitech_rgbd:ShanghaiTechRGBD",
+    "trancos": "workbench.data.trancos:Trancos",
+    "ucf_cc_50": "workbench.data.ucf_cc_50:UCFCC50",
+    "ucf_qnrf": "workbench.data.ucf_qnrf:UCFQNRF",
+    "worldexpo10": "workbench.data.worldexpo10:WorldExpo10",
 }
 
 __all__ = ["DATASETS", "CrowdBatch", "CrowdDataset", "CrowdSample", "Draw", "collate", "open_dataset"]

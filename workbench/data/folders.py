@@ -1,146 +1,60 @@
-"""What data sets that lie in folders share: entries, reading one, points at the border."""
+"""What data sets that lie in folders share: finding them, splits, reading one image, points at the border."""
 
-import re
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from workbench.checks import check_choice, check_points
+from workbench.checks import check_choice
+from workbench.data.entries import Annotation, Entry, Published, settle, within
 from workbench.data.images import MAX_PIXELS, image_size, read_image
-from workbench.data.sample import CrowdDataset, CrowdSample
+from workbench.data.places import check_root
+from workbench.data.prepared import Prepared
+from workbench.data.resizing import resize_rule
+from workbench.data.sample import CrowdDataset, CrowdSample, Window
 from workbench.data.splits import check_split, hold_out
+from workbench.data.transforms import resize_sample
+
+__all__ = ["Annotation", "Entry", "FileDataset", "Published"]
 
 OUTSIDE = ("raise", "clamp", "drop")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
-
-
-class Entry(NamedTuple):
-    """One image of a data set: what it is called, its file and its annotation's file."""
-
-    name: str
-    image: Path
-    annotation: Path
-
-
-class Published(NamedTuple):
-    """Published figures of one part of a data set; None where no source could be verified."""
-
-    images: int | None = None
-    people: int | None = None
-    least: int | None = None
-    most: int | None = None
-
-
-class Annotation(NamedTuple):
-    """What an annotation file says: its points, and the number it states beside them where it does."""
-
-    points: Float[Tensor, "n 2"]
-    stated: int | None = None
-
-
-def natural(text: str) -> list[tuple[int, str]]:
-    """A sort key that puts IMG_2 before IMG_10."""
-    return [(int(piece), "") if piece.isdigit() else (-1, piece) for piece in re.split(r"(\d+)", text)]
-
-
-def image_files(folder: Path) -> list[Path]:
-    """The image files of a folder in natural order; hidden files, such as a file system's own, are none."""
-    found = (p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
-    return sorted(found, key=lambda path: natural(path.name))
-
-
-def check_root(root: str | Path | None, name: str) -> Path:
-    """``root`` as a path to a folder that exists.
-
-    Raises:
-        ValueError: no root is given.
-        FileNotFoundError: there is no such folder.
-    """
-    if root is None:
-        raise ValueError(f"root is None, expected the folder that holds {name} (see data/README.md)")
-    root = Path(root)
-    if not root.is_dir():
-        raise FileNotFoundError(f"there is no folder {root}, expected the one that holds {name} (see data/README.md)")
-    return root
-
-
-def as_points(values: Any, path: Path) -> Float[Tensor, "n 2"]:
-    """Numbers read from ``path`` as (N, 2) points; nobody may come in any empty shape.
-
-    Raises:
-        ValueError: not numbers, not N x 2, NaN or infinite; the message names the file.
-    """
-    try:
-        with warnings.catch_warnings(action="ignore", category=np.exceptions.ComplexWarning):
-            array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path} holds points that are not numbers") from error
-    if np.iscomplexobj(values):
-        raise ValueError(f"{path} holds complex numbers, expected pixels")
-    if array.size == 0:
-        return torch.zeros(0, 2)
-    if array.ndim != 2 or array.shape[1] != 2:
-        raise ValueError(f"{path} holds points of shape {array.shape}, expected (N, 2), x then y")
-    points = torch.from_numpy(array).float()
-    if not torch.isfinite(points).all():  # also what is finite, but beyond float32
-        raise ValueError(f"{path} holds points that are NaN or infinite, expected pixels")
-    return points
-
-
-def as_number(value: object) -> int | None:
-    """A whole number stated in a file, None where it states none."""
-    try:
-        number = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        return None
-    return int(number.item()) if number.size == 1 and float(number.item()).is_integer() else None
-
-
-def settle(points: Float[Tensor, "n 2"], size: tuple[int, int], outside: str, path: Path) -> Float[Tensor, "m 2"]:
-    """Deal with points outside an image of ``size`` = (H, W) as ``outside`` says.
-
-    Raises:
-        ValueError: ``outside`` is "raise" and a point lies outside; the message names the annotation's file.
-    """
-    if outside == "raise":
-        try:
-            check_points(points, str(path), size=size)
-        except ValueError as error:
-            raise ValueError(
-                f'{error}; outside="clamp" moves such points to the border, "drop" leaves them out'
-            ) from error
-        return points
-    limit = points.new_tensor([size[1], size[0]])
-    if outside == "clamp":
-        return torch.minimum(points.clamp(min=0), limit)
-    return points[((points >= 0) & (points <= limit)).all(dim=1)]
+ROI = ("black", "keep")
 
 
 class FileDataset(CrowdDataset):
     """A data set of image files, each with a file of annotations.
 
-    A reader of one data set gives :meth:`parts`, :meth:`read_annotation` and what is published about it.
+    A reader of one data set gives :meth:`entries`, :meth:`read_annotation` (or :meth:`read`) and what is published
+    about it; where it has them :meth:`read_roi` and :meth:`read_maps`.
 
     Args:
-        root: the folder that holds it.
+        root: the folder that holds it; None for the place that ``workbench data list`` names.
         split: "train", "val", "trainval" or "test".
-        validation: share of the official training part that is held out for validation.
-        seed: what that choice is drawn from.
+        validation: share of the official training part that is held out for validation, the class's ``share`` if
+            None; a set with an official validation part takes that, and no share.
+        seed: what the choice of held-out images is drawn from.
         outside: what to do about points outside the image: "raise" an error, "clamp" them to the border, "drop" them.
+        roi: where the set has a region of interest, people outside it are not counted, and the pixels outside are
+            "black", so that a network sees nobody there, or are "keep"-t.
+        resize: the rule for the images' size, see :data:`workbench.data.resizing.RULES`.
+        prepared: folder in which each image is kept decoded and resized once it was read, see
+            :mod:`workbench.data.prepared`; None keeps nothing.
         max_pixels: largest image that is decoded, in pixels.
 
     Raises:
-        FileNotFoundError: a folder, or the annotation of an image, is missing.
+        FileNotFoundError: a folder, or a file that belongs to an image, is missing.
         ValueError: an option's value is out of range.
     """
 
     title: ClassVar[str]
+    name: ClassVar[str]
+    parts: ClassVar[tuple[str, ...]] = ("train", "test")
+    share: ClassVar[float] = 0.1
+    truths: ClassVar[str] = "*"
     published: ClassVar[dict[str, Published]] = {}
     remarks: ClassVar[dict[tuple[str, str], str]] = {}
 
@@ -149,33 +63,34 @@ class FileDataset(CrowdDataset):
         root: str | Path | None = None,
         split: str = "train",
         *,
-        validation: float = 0.1,
+        validation: float | None = None,
         seed: int = 0,
         outside: str = "raise",
+        roi: str = "black",
+        resize: str = "none",
+        prepared: str | Path | None = None,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
-        check_split(split, validation)
+        check_split(split, self.share if validation is None else validation)
         check_choice(outside, OUTSIDE, "outside")
-        self.root = check_root(root, self.title)
+        check_choice(roi, ROI, "roi")
+        self.resize = resize_rule(resize)
+        self.root = check_root(root, self.name, self.title)
+        self.split = split
         self.outside = outside
+        self.roi = roi
         self.max_pixels = max_pixels
-        entries = self.entries(self.root, "test" if split == "test" else "train")
-        missing = [entry for entry in entries if not entry.annotation.is_file()]
-        if missing:
-            raise FileNotFoundError(
-                f"{len(missing)} of {len(entries)} images have no annotation, for instance {missing[0].image}, "
-                f"expected {missing[0].annotation}"
-            )
-        if split != "test":
-            entries = [entries[i] for i in hold_out(len(entries), split, validation=validation, seed=seed)]
-        self._entries = entries
+        self._entries = self.choose(split, validation, seed)
+        settings = {"dataset": self.name, "outside": outside, "roi": roi, "resize": resize}
+        self.prepared = None if prepared is None else Prepared(prepared, self.root, settings)
 
     @classmethod
     def entries(cls, root: Path, part: str) -> Sequence[Entry]:
-        """The images of one official part, "train" or "test", whether or not their files are sound.
+        """The images of one of ``parts``, whether or not their files are sound.
 
         Raises:
             FileNotFoundError: the part's folder is missing or holds no image.
+            ValueError: a file that lists the images is damaged.
         """
         raise NotImplementedError
 
@@ -184,24 +99,126 @@ class FileDataset(CrowdDataset):
         """Read one annotation file.
 
         Raises:
+            FileNotFoundError: there is no such file.
             ValueError: the file is damaged or says something else than expected; the message names it.
         """
         raise NotImplementedError
+
+    @classmethod
+    def read(cls, entry: Entry) -> Annotation:
+        """The annotation of one entry; errors as :meth:`read_annotation`."""
+        if entry.annotation is None:
+            raise ValueError(f"{entry.image}: the annotation of this image is not published")
+        return cls.read_annotation(entry.annotation)
+
+    @classmethod
+    def read_roi(cls, entry: Entry, size: tuple[int, int]) -> Bool[Tensor, "h w"] | None:
+        """The region of interest of an image of ``size`` = (H, W), None where the set has none; errors as above."""
+        return None
+
+    @classmethod
+    def read_maps(cls, entry: Entry, size: tuple[int, int]) -> Mapping[str, Float[Tensor, "h w"]]:
+        """Perspective and depth of an image of ``size`` = (H, W) where the set has them; errors as above."""
+        return {}
+
+    def choose(self, split: str, validation: float | None, seed: int) -> Sequence[Entry]:
+        """The entries of a split."""
+        if split == "test":
+            return self.complete("test")
+        if "val" in self.parts:
+            if validation is not None:
+                raise ValueError(f"validation is {validation!r}, expected None: {self.title} has a validation part")
+            return [entry for part in ("train", "val") if split in (part, "trainval") for entry in self.complete(part)]
+        entries = self.complete("train")
+        share = self.share if validation is None else validation
+        return [entries[i] for i in hold_out(len(entries), split, validation=share, seed=seed)]
+
+    def complete(self, part: str) -> Sequence[Entry]:
+        """The entries of one of ``parts``, each with every file that belongs to it.
+
+        Raises:
+            FileNotFoundError: a file is missing; the message names one, and says how many are.
+        """
+        entries = self.entries(self.root, part)
+        for kind in ("image", "annotation", *sorted({kind for entry in entries for kind in entry.beside})):
+            wanted = [(entry, entry.beside.get(kind) or getattr(entry, kind, None)) for entry in entries]
+            missing = [(entry, path) for entry, path in wanted if path is not None and not path.is_file()]
+            if missing:
+                entry, path = missing[0]
+                raise FileNotFoundError(
+                    f"{len(missing)} of {len(entries)} images have no {kind}, for instance {entry.image}, "
+                    f"expected {path}"
+                )
+        return entries
 
     @property
     def names(self) -> list[str]:
         """The images' file names without their endings."""
         return [entry.name for entry in self._entries]
 
+    def size_of(self, index: int) -> tuple[int, int]:
+        """(H, W) of one image, after resizing; of the file only the header is read."""
+        return self.resize(image_size(self._entries[self.at(index)].image, max_pixels=self.max_pixels))
+
     def points(self, index: int) -> Float[Tensor, "n 2"]:
         """The annotated points; of the image only the header is read."""
         entry = self._entries[self.at(index)]
+        if entry.annotation is None:
+            self.read(entry)  # raises
+        if self.prepared is not None and (item := self.prepared.find(entry)) is not None:
+            return item.sample.points
         size = image_size(entry.image, max_pixels=self.max_pixels)
-        return settle(self.read_annotation(entry.annotation).points, size, self.outside, entry.annotation)
+        bare = CrowdSample(torch.zeros(1).expand(3, *size), self._people(entry, size)[0].points, entry.name)
+        return resize_sample(bare, self.resize(size), image=False).points
+
+    def labels(self) -> list[int | None]:
+        """The class or scene of every image, for scores by scene; None where the set has none."""
+        return [None if entry.annotation is None else self.read(entry).label for entry in self._entries]
 
     def __getitem__(self, index: int) -> CrowdSample:
         entry = self._entries[self.at(index)]
+        if self.prepared is None:
+            return self.load(entry)
+        return self.prepared.get(entry, self.load).whole()
+
+    def window(self, index: int, choose: Callable[[tuple[int, int]], Window]) -> CrowdSample:
+        """A part of one image; of a prepared one only that part is read."""
+        if self.prepared is None:
+            return super().window(index, choose)
+        item = self.prepared.get(self._entries[self.at(index)], self.load)
+        return item.window(*choose(item.size))
+
+    def load(self, entry: Entry) -> CrowdSample:
+        """The sample of an entry, read from the data set's own files.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+            ValueError: a file is damaged or does not fit the image; the message names it.
+        """
         image = read_image(entry.image, max_pixels=self.max_pixels)
-        points = self.read_annotation(entry.annotation).points
         size = (image.shape[1], image.shape[2])
-        return CrowdSample(image, settle(points, size, self.outside, entry.annotation), entry.name)
+        annotation, roi = self._people(entry, size)
+        if roi is not None and self.roi == "black":
+            image = image * roi
+        known: dict[str, Any] = dict(self.read_maps(entry, size))
+        sample = CrowdSample(
+            image,
+            annotation.points,
+            entry.name,
+            head_sizes=annotation.head_sizes,
+            boxes=annotation.boxes,
+            roi=roi,
+            level=annotation.level,
+            label=annotation.label,
+            attributes=annotation.attributes,
+            annotated=entry.annotation is not None,
+        )
+        return resize_sample(replace(sample, **known), self.resize(size))
+
+    def _people(self, entry: Entry, size: tuple[int, int]) -> tuple[Annotation, Bool[Tensor, "h w"] | None]:
+        """The people who are counted, and the region in which they are."""
+        roi = self.read_roi(entry, size)
+        if entry.annotation is None:
+            return Annotation(torch.zeros(0, 2)), roi
+        annotation = settle(self.read(entry), size, self.outside, entry.annotation)
+        return (annotation if roi is None else annotation.only(within(annotation.points, roi))), roi

@@ -133,13 +133,12 @@ def _check_file(content: bytes) -> None:
         _check_array(element.data, order)
 
 
-def read_mat(path: str | Path, key: str) -> Any:
-    """The variable ``key`` of a MATLAB file of version 5 to 7.2.
+def read_variables(path: str | Path) -> dict[str, Any]:
+    """The variables of a MATLAB file of version 5 to 7.2, by name.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not a MATLAB file, is damaged, holds objects, or has no such variable; the message
-            names it.
+        ValueError: the file is not a MATLAB file, is damaged or holds objects; the message names it.
     """
     from scipy.io import loadmat
 
@@ -152,10 +151,21 @@ def read_mat(path: str | Path, key: str) -> Any:
         variables = loadmat(io.BytesIO(content))
     except Exception as error:  # on what is still damaged the decoder raises anything from KeyError to zlib.error
         raise ValueError(f"{path} is not a MATLAB file that can be read: {error}") from error
-    if key not in variables:
-        found = ", ".join(repr(name) for name in variables if not name.startswith("__")) or "nothing"
-        raise ValueError(f"{path} holds {found}, expected the variable {key!r}")
-    return variables[key]
+    return {name: value for name, value in variables.items() if not name.startswith("__")}
+
+
+def read_mat(path: str | Path, *keys: str) -> Any:
+    """The first of the variables ``keys`` that a MATLAB file holds; errors as :func:`read_variables`.
+
+    Raises:
+        ValueError: it holds none of them; the message names the file and what it holds.
+    """
+    variables = read_variables(path)
+    for key in keys:
+        if key in variables:
+            return variables[key]
+    found = ", ".join(map(repr, variables)) or "nothing"
+    raise ValueError(f"{path} holds {found}, expected the variable {' or '.join(map(repr, keys))}")
 
 
 def unwrap(value: Any) -> Any:

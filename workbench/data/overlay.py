@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.checks import check_whole
-from workbench.data.folders import Entry, FileDataset
+from workbench.data.entries import Entry
+from workbench.data.folders import FileDataset
 from workbench.data.images import read_image
 from workbench.files import atomic_write
 
@@ -36,7 +37,7 @@ def overlay_sheet(cls: type[FileDataset], entries: Sequence[Entry], path: str | 
     annotated: list[tuple[Entry, Float[Tensor, "n 2"]]] = []
     for entry in entries:
         with suppress(ValueError, OSError):
-            annotated.append((entry, cls.read_annotation(entry.annotation).points))
+            annotated.append((entry, cls.read(entry).points))
     annotated.sort(key=lambda pair: len(pair[1]))
     readable = []
     for index in np.unique(np.linspace(0, len(annotated) - 1, count).round().astype(int)) if annotated else ():

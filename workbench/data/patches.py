@@ -8,14 +8,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.checks import check_whole
-from workbench.data.sample import CrowdBatch, CrowdDataset, CrowdSample, Draw, collate
+from workbench.data.sample import CrowdBatch, CrowdDataset, CrowdSample, Draw, Window, collate
 from workbench.data.transforms import crop_sample, flip_sample, grey_image, pad_sample, resize_sample
 
 __all__ = ["CrowdBatch", "TrainingPatches", "collate"]
 
 
 class TrainingPatches(CrowdDataset):
-    """A data set whose items are random square patches of another one's.
+    """A data set whose items are random patches of another one's.
 
     An item is asked by a :class:`~workbench.data.sample.Draw`, or by a whole number, which stands for the draw with
     seed 0. Scale, place, mirroring and colour all come from a generator of the draw's own, so an item is the same in
@@ -23,7 +23,8 @@ class TrainingPatches(CrowdDataset):
 
     Args:
         dataset: where the images come from.
-        size: side of a patch in pixels; a smaller image is padded with zeros on the right and at the bottom.
+        size: side of a square patch in pixels, or (H, W) of any; a smaller image is padded with zeros on the right and
+            at the bottom.
         flip: mirror every second patch, by chance.
         scale: (least, most) factor by which an image is resized before it is cut, drawn evenly in its logarithm; None
             leaves it.
@@ -36,19 +37,21 @@ class TrainingPatches(CrowdDataset):
     def __init__(
         self,
         dataset: CrowdDataset,
-        size: int,
+        size: int | tuple[int, int],
         *,
         flip: bool = True,
         scale: tuple[float, float] | None = None,
         grey: float = 0.0,
     ) -> None:
-        check_whole(size, "size")
+        for side in size if isinstance(size, tuple) and len(size) == 2 else (size,):
+            check_whole(side, "size")  # type: ignore[arg-type]  # a tuple of another length is refused here
         if scale is not None and not (len(scale) == 2 and 0 < scale[0] <= scale[1] < math.inf):
             raise ValueError(f"scale is {scale!r}, expected (least, most) with 0 < least <= most")
         if not 0 <= grey <= 1:
             raise ValueError(f"grey is {grey!r}, expected a share in [0, 1]")
         self.dataset = dataset
         self.size = size
+        self.patch_size = (size, size) if isinstance(size, int) else size
         self.flip = flip
         self.scale = scale
         self.grey = grey
@@ -69,23 +72,33 @@ class TrainingPatches(CrowdDataset):
         draw = item if isinstance(item, Draw) else Draw(item, 0)
         index = self.at(draw.index)
         check_whole(draw.seed, "draw.seed", least=0)
-        return self.patch(self.dataset[index], np.random.default_rng([draw.seed, index]))
+        rng = np.random.default_rng([draw.seed, index])
+        if self.scale is not None:
+            return self.patch(self.dataset[index], rng)
+        chances = rng.random(5)
+        window = self.dataset.window(index, lambda size: self._place(size, chances))
+        return self._finish(window, chances)
 
     def patch(self, sample: CrowdSample, rng: np.random.Generator) -> CrowdSample:
         """One random patch of ``sample``."""
         # every draw is made whether it is used or not: an option changes what it names and nothing else
-        magnitude, across, down, mirrored, colourless = rng.random(5)
+        chances = rng.random(5)
         if self.scale is not None:
             least, most = self.scale
-            factor = least * (most / least) ** magnitude
+            factor = least * (most / least) ** chances[0]
             height, width = (max(1, round(side * factor)) for side in sample.size)
             sample = resize_sample(sample, (height, width))
-        height, width = (min(self.size, side) for side in sample.size)
-        left = int(across * (sample.size[1] - width + 1))
-        top = int(down * (sample.size[0] - height + 1))
-        sample = crop_sample(sample, left, top, width, height)
-        if self.flip and mirrored < 0.5:
+        return self._finish(crop_sample(sample, *self._place(sample.size, chances)), chances)
+
+    def _place(self, size: tuple[int, int], chances: Float[np.ndarray, "5"]) -> Window:
+        """Where a patch is cut out of an image of ``size`` = (H, W)."""
+        height, width = (min(patch, side) for patch, side in zip(self.patch_size, size, strict=True))
+        return int(chances[1] * (size[1] - width + 1)), int(chances[2] * (size[0] - height + 1)), width, height
+
+    def _finish(self, sample: CrowdSample, chances: Float[np.ndarray, "5"]) -> CrowdSample:
+        """The window mirrored, without its colours, padded, each if its chance says so."""
+        if self.flip and chances[3] < 0.5:
             sample = flip_sample(sample)
-        if colourless < self.grey:
+        if chances[4] < self.grey:
             sample = replace(sample, image=grey_image(sample.image))
-        return pad_sample(sample, (self.size, self.size))
+        return pad_sample(sample, self.patch_size)

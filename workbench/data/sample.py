@@ -1,6 +1,6 @@
 """What passes between data, samplers and training: one image with its people, a batch of them, a draw."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -8,6 +8,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.utils.data import Dataset
+
+Window = tuple[int, int, int, int]
+"""left, top, width and height of a part of an image, in pixels."""
 
 
 class Draw(NamedTuple):
@@ -34,8 +37,10 @@ class CrowdSample:
         roi: (H, W), true where people are annotated and counted.
         perspective: (H, W), height in pixels of a head whose centre lies at the pixel.
         depth: (H, W), distance from the camera in the data set's unit.
-        level: the data set's own name for the density, weather or scene level.
+        level: the data set's own name for the density level.
         label: number of the class or scene.
+        attributes: what else the data set says of the whole image, by name.
+        annotated: false where the people of the image are not published; then nothing is known of their number.
     """
 
     image: Float[Tensor, "3 h w"]
@@ -48,10 +53,18 @@ class CrowdSample:
     depth: Float[Tensor, "h w"] | None = None
     level: str | None = None
     label: int | None = None
+    attributes: Mapping[str, str | int] | None = None
+    annotated: bool = True
 
     @property
     def count(self) -> int:
-        """Number of annotated people."""
+        """Number of annotated people.
+
+        Raises:
+            ValueError: the image's annotation is not published.
+        """
+        if not self.annotated:
+            raise ValueError(f"{self.name} has no published annotation: the number of its people is not known")
         return len(self.points)
 
     @property
@@ -97,6 +110,8 @@ def collate(samples: Sequence[CrowdSample]) -> CrowdBatch:
         raise ValueError("samples is empty, expected at least one")
     first = samples[0]
     for sample in samples:
+        if not sample.annotated:
+            raise ValueError(f"samples hold {sample.name!r}, whose annotation is not published: nothing to learn from")
         if sample.size != first.size:
             raise ValueError(
                 f"samples hold images of different sizes, {first.name!r} with (H, W) = {first.size} and "
@@ -123,6 +138,26 @@ class CrowdDataset(Dataset[CrowdSample]):
 
     def __getitem__(self, index: int) -> CrowdSample:
         raise NotImplementedError
+
+    def size_of(self, index: int) -> tuple[int, int]:
+        """(H, W) of one image."""
+        return self[index].size
+
+    def window(self, index: int, choose: Callable[[tuple[int, int]], Window]) -> CrowdSample:
+        """A part of one image; a data set that can read a part alone does.
+
+        Args:
+            index: of the image.
+            choose: told (H, W) of the image, says which part.
+        """
+        from workbench.data.transforms import crop_sample
+
+        sample = self[index]
+        return crop_sample(sample, *choose(sample.size))
+
+    def counts(self) -> list[int]:
+        """The number of people in every image, without decoding one."""
+        return [len(self.points(index)) for index in range(len(self))]
 
     def __len__(self) -> int:
         return len(self.names)

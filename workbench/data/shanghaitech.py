@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from workbench.data.folders import Annotation, Entry, FileDataset, Published, as_number, as_points, image_files
+from workbench.data.entries import Annotation, Entry, Published, as_number, as_points, image_files
+from workbench.data.folders import FileDataset
 from workbench.data.matlab import read_mat, unwrap
 
 FOLDERS = {"train": "train_data", "test": "test_data"}
@@ -49,11 +50,7 @@ class ShanghaiTech(FileDataset):
     def entries(cls, root: Path, part: str) -> Sequence[Entry]:
         """The images of "train" or "test" in natural order, each with where its annotation belongs."""
         folder = part_folder(root, cls.part) / FOLDERS[part]
-        if not (folder / "images").is_dir():
-            raise FileNotFoundError(f"there is no folder {folder / 'images'}")
         images = image_files(folder / "images")
-        if not images:
-            raise FileNotFoundError(f"{folder / 'images'} holds no images, expected IMG_1.jpg and so on")
         truths = [folder / name for name in TRUTH]
         truth = next((path for path in truths if path.is_dir()), truths[0])
         return [Entry(image.stem, image, truth / f"GT_{image.stem}.mat") for image in images]
@@ -85,6 +82,7 @@ def _describe(info: object, fields: Sequence[str]) -> str:
 class ShanghaiTechA(ShanghaiTech):
     """ShanghaiTech part A: 482 photographs of dense crowds."""
 
+    name = "shanghaitech_a"
     title = "ShanghaiTech part A"
     part = "A"
     published: ClassVar = {
@@ -97,6 +95,7 @@ class ShanghaiTechA(ShanghaiTech):
 class ShanghaiTechB(ShanghaiTech):
     """ShanghaiTech part B: 716 photographs of streets, 768 x 1024 pixels."""
 
+    name = "shanghaitech_b"
     title = "ShanghaiTech part B"
     part = "B"
     published: ClassVar = {

@@ -70,11 +70,16 @@ def flip_sample(sample: CrowdSample) -> CrowdSample:
     return replace(sample, points=flip(sample.points, width), boxes=boxes, **_maps(sample, lambda v: v.flip(-1)))
 
 
-def resize_sample(sample: CrowdSample, size: tuple[int, int]) -> CrowdSample:
+def resize_sample(sample: CrowdSample, size: tuple[int, int], *, image: bool = True) -> CrowdSample:
     """Resize the sample to ``size`` = (H, W); lengths in pixels (heads, boxes, perspective) change with it.
 
     The image is resized bilinearly with antialiasing, maps to their nearest pixel. A head's size and the perspective
     grow as the height does.
+
+    Args:
+        sample: the sample.
+        size: (H, W) of the new one.
+        image: whether the image is resized too; without it the new image holds nothing.
     """
     for value, name in zip(size, ("height", "width"), strict=True):
         check_whole(value, name)
@@ -86,11 +91,13 @@ def resize_sample(sample: CrowdSample, size: tuple[int, int]) -> CrowdSample:
     def nearest(value: Tensor) -> Tensor:
         return F.interpolate(value[None, None].float(), size=size, mode="nearest-exact")[0, 0].to(value.dtype)
 
-    image = F.interpolate(sample.image[None], size=size, mode="bilinear", antialias=True, align_corners=False)[0]
+    pixels = sample.image[:, :1, :1].expand(3, *size)
+    if image:
+        pixels = F.interpolate(sample.image[None], size=size, mode="bilinear", antialias=True, align_corners=False)[0]
     boxes = sample.boxes
     return replace(
         sample,
-        image=image.clamp(0, 1),
+        image=pixels.clamp(0, 1) if image else pixels,
         points=resize(sample.points, old, size),
         head_sizes=None if sample.head_sizes is None else sample.head_sizes * grown,
         boxes=None if boxes is None else resize(boxes.reshape(-1, 2), old, size).reshape(-1, 4),

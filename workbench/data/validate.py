@@ -5,20 +5,16 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
 from workbench.data import DATASETS
-from workbench.data.folders import Annotation, Entry, FileDataset, Published, check_root
-from workbench.data.images import ImageError, read_pixels
+from workbench.data.entries import Entry, Published
+from workbench.data.examine import check_entry, near
+from workbench.data.folders import FileDataset
 from workbench.data.overlay import overlay_sheet
+from workbench.data.places import check_root
 from workbench.data.report import ERROR, NOTE, WARNING, Figures, Finding, Report, figures
 from workbench.registry import look_up
 
 __all__ = ["Finding", "Report", "save_overlay", "validate"]
-
-PARTS = ("train", "test")
 
 
 def reader(name: str) -> type[FileDataset]:
@@ -33,17 +29,18 @@ def reader(name: str) -> type[FileDataset]:
     return found
 
 
-def validate(name: str, root: str | Path, *, published: Mapping[str, Published] | None = None) -> Report:
+def validate(name: str, root: str | Path | None, *, published: Mapping[str, Published] | None = None) -> Report:
     """Look through a copy of a data set: every file is read, nothing is changed.
 
-    Errors: a part, image or annotation is missing; a file cannot be read; the number that an annotation states is not
-    that of its points; points lie outside their image (all of them inside with x and y exchanged: suspicious axes);
-    totals and extremes differ from the published ones. Warnings: several points on one spot, one picture in two
-    files. Published figures that could not be verified are not compared.
+    Errors: a part, image, annotation or a file beside it is missing; a file cannot be read; the number that is stated
+    is not that of the points; the annotation was made for another size of image; points lie outside their image (all
+    of them inside with x and y exchanged: suspicious axes); totals and extremes differ from the published ones.
+    Warnings: several points on one spot, points outside their own box, one picture in two files. Notes: points outside
+    the region of interest, known errors. Published figures that could not be verified are not compared.
 
     Args:
         name: one of ``DATASETS`` that lies in files.
-        root: the folder that holds it.
+        root: the folder that holds it; None for where it is looked for.
         published: figures to compare with instead of the published ones.
 
     Raises:
@@ -51,20 +48,20 @@ def validate(name: str, root: str | Path, *, published: Mapping[str, Published] 
         FileNotFoundError: there is no such folder, or it holds no part of the data set.
     """
     cls = reader(name)
-    root = check_root(root, cls.title)
+    root = check_root(root, name, cls.title)
     wanted = dict(cls.published if published is None else published)
     found: list[Finding] = []
     counts: dict[str, list[int]] = {}
-    images: dict[str, int] = {}
     pictures: dict[tuple[int, str], list[str]] = defaultdict(list)
     parts = _parts(cls, root, found)
+    found += _strays(cls, [entry for entries in parts.values() for entry in entries], root)
     for part, entries in parts.items():
-        counts[part], images[part] = [], len(entries)
-        found += _strays(entries, root)
+        counts[part] = []
         for entry in entries:
             if (part, entry.name) in cls.remarks:
                 found.append(Finding(NOTE, "known", near(entry.image, root), cls.remarks[part, entry.name]))
-            pictures[_fingerprint(entry.image)].append(near(entry.image, root))
+            if entry.image.is_file():
+                pictures[_fingerprint(entry.image)].append(near(entry.image, root))
             annotation, faults = check_entry(cls, entry, root)
             found += faults
             if annotation is not None:
@@ -72,9 +69,10 @@ def validate(name: str, root: str | Path, *, published: Mapping[str, Published] 
     for files in pictures.values():
         if len(files) > 1:
             found.append(Finding(WARNING, "duplicate image", files[1], f"is the same file as {files[0]}"))
-    measured = {part: figures(images[part], counts[part]) for part in parts}
-    if len(parts) == len(PARTS):
-        measured["all"] = figures(sum(images.values()), [count for part in parts for count in counts[part]])
+    measured = {part: figures(len(entries), counts[part]) for part, entries in parts.items()}
+    if len(parts) == len(cls.parts):
+        images = sum(figure.images for figure in measured.values())
+        measured["all"] = figures(images, [count for part in parts for count in counts[part]])
     for part, figure in measured.items():
         found += _compare(part, figure, wanted.get(part, Published()))
     compared = {part: wanted[part]._asdict() for part in measured if part in wanted}
@@ -82,73 +80,31 @@ def validate(name: str, root: str | Path, *, published: Mapping[str, Published] 
 
 
 def _parts(cls: type[FileDataset], root: Path, found: list[Finding]) -> dict[str, Sequence[Entry]]:
-    """The entries of each part that is there; a part that is not becomes a finding."""
+    """The entries of each part that is there; a part that is not becomes a finding, and so does a damaged list."""
     parts: dict[str, Sequence[Entry]] = {}
-    absent = []
-    for part in PARTS:
+    absent: list[Exception] = []
+    for part in cls.parts:
         try:
             parts[part] = cls.entries(root, part)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, ValueError) as error:
             absent.append(error)
-    if not parts:
+    if absent and all(isinstance(problem, FileNotFoundError) for problem in absent) and not parts:
         raise absent[0]
-    found += [Finding(ERROR, "missing part", ".", str(error)) for error in absent]
+    for problem in absent:
+        kind = "missing part" if isinstance(problem, FileNotFoundError) else "list"
+        found.append(Finding(ERROR, kind, ".", str(problem)))
     return parts
 
 
-def _strays(entries: Sequence[Entry], root: Path) -> Iterator[Finding]:
+def _strays(cls: type[FileDataset], entries: Sequence[Entry], root: Path) -> Iterator[Finding]:
     """Annotations that belong to no image."""
-    expected = {entry.annotation.name for entry in entries}
-    for folder in sorted({entry.annotation.parent for entry in entries}):
-        for path in sorted(folder.glob(f"*{entries[0].annotation.suffix}")) if folder.is_dir() else ():
-            if path.name not in expected and not path.name.startswith("."):
+    expected = {path for entry in entries for path in entry.files}
+    truths = {entry.annotation for entry in entries if entry.annotation is not None}
+    suffixes = {path.suffix for path in truths}
+    for folder in sorted({path.parent for path in truths}):
+        for path in sorted(folder.glob(cls.truths)) if folder.is_dir() else ():
+            if path not in expected and path.suffix in suffixes and not path.name.startswith("."):
                 yield Finding(ERROR, "missing image", near(path, root), "there is no image to this annotation")
-
-
-def check_entry(cls: type[FileDataset], entry: Entry, root: Path) -> tuple[Annotation | None, list[Finding]]:
-    """Read one image and its annotation and hold them against each other."""
-    image, truth = near(entry.image, root), near(entry.annotation, root)
-    found, size, annotation = [], None, None
-    try:
-        height, width, _ = read_pixels(entry.image).shape
-        size = height, width
-    except (ImageError, OSError) as error:
-        found.append(Finding(ERROR, "image", image, _without(error, entry.image)))
-    if not entry.annotation.is_file():
-        found.append(Finding(ERROR, "missing annotation", image, f"there is no {truth}"))
-    else:
-        try:
-            annotation = cls.read_annotation(entry.annotation)
-        except (ValueError, OSError) as error:
-            found.append(Finding(ERROR, "annotation", truth, _without(error, entry.annotation)))
-    if annotation is not None:
-        people = len(annotation.points)
-        if annotation.stated is not None and annotation.stated != people:
-            text = f"states {annotation.stated} people and holds {people} points"
-            found.append(Finding(ERROR, "count", truth, text))
-        repeated = people - len(torch.unique(annotation.points, dim=0)) if people else 0
-        if repeated:
-            text = f"{repeated} of {people} points lie exactly on another one"
-            found.append(Finding(WARNING, "duplicate points", truth, text))
-        if size is not None:
-            found += check_place(annotation.points, size, truth)
-    return annotation, found
-
-
-def check_place(points: Float[Tensor, "n 2"], size: tuple[int, int], file: str) -> list[Finding]:
-    """Whether the points lie in an image of ``size`` = (H, W), and if not whether they do with x and y exchanged."""
-    limit = points.new_tensor([size[1], size[0]])
-    outside = ((points < 0) | (points > limit)).any(dim=1)
-    if not outside.any():
-        return []
-    x, y = points[outside][0].tolist()
-    text = (
-        f"{int(outside.sum())} of {len(points)} points lie outside the image of {size[1]} x {size[0]} pixels, "
-        f"for instance (x, y) = ({x:g}, {y:g})"
-    )
-    if len(points) > 1 and bool(((points >= 0) & (points <= limit.flip(0))).all()):
-        return [Finding(ERROR, "axes", file, f"{text}; all lie inside with x and y exchanged")]
-    return [Finding(ERROR, "outside", file, text)]
 
 
 def _compare(part: str, measured: Figures, published: Published) -> Iterator[Finding]:
@@ -168,16 +124,6 @@ def _words(what: str, value: int | None) -> str:
     )
 
 
-def near(path: Path, root: Path) -> str:
-    """``path`` relative to ``root``, with forward slashes."""
-    return path.relative_to(root).as_posix()
-
-
-def _without(error: Exception, path: Path) -> str:
-    """The message of an error without the file's name at its front, which the finding has already."""
-    return str(error).removeprefix(str(path)).lstrip(": ")
-
-
 def _fingerprint(path: Path) -> tuple[int, str]:
     """Size and digest of a file's bytes."""
     with open(path, "rb") as file:
@@ -194,5 +140,5 @@ def save_overlay(name: str, root: str | Path, path: str | Path, *, count: int = 
         FileNotFoundError: there is no such folder, or it holds no part of the data set.
     """
     cls = reader(name)
-    root = check_root(root, cls.title)
+    root = check_root(root, name, cls.title)
     overlay_sheet(cls, [entry for entries in _parts(cls, root, []).values() for entry in entries], path, count=count)

@@ -1,0 +1,196 @@
+"""What the readers of data sets pass on: entries, annotations, published figures; numbers read from files."""
+
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from workbench.checks import check_points
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image of a data set.
+
+    Attributes:
+        name: what the data set calls it.
+        image: its file.
+        annotation: its annotation's file; None where annotations are not published.
+        beside: further files that belong to it, by what they hold ("roi", "perspective", "depth").
+        given: what a file for many images says of this one, as it was read.
+        own: whether the annotation's file is of this image alone.
+    """
+
+    name: str
+    image: Path
+    annotation: Path | None
+    beside: Mapping[str, Path] = field(default_factory=dict)
+    given: Any = None
+    own: bool = True
+
+    @property
+    def files(self) -> list[Path]:
+        """Every file that the image's sample is made of."""
+        return [self.image, *([] if self.annotation is None else [self.annotation]), *self.beside.values()]
+
+
+class Published(NamedTuple):
+    """Published figures of one part of a data set; None where no source could be verified."""
+
+    images: int | None = None
+    people: int | None = None
+    least: int | None = None
+    most: int | None = None
+
+
+class Annotation(NamedTuple):
+    """What is annotated in one image; None where the files do not say.
+
+    Attributes:
+        points: (N, 2), x then y, image pixels.
+        stated: the number of people that the file states beside the points.
+        boxes: (N, 4), x1, y1, x2, y2 of each head in pixels.
+        head_sizes: (N,), height of each head in pixels.
+        level: the data set's name for the density level.
+        label: number of the class or scene.
+        attributes: what else is said of the whole image, by name.
+        size: (H, W) of the image that the file was made for.
+    """
+
+    points: Float[Tensor, "n 2"]
+    stated: int | None = None
+    boxes: Float[Tensor, "n 4"] | None = None
+    head_sizes: Float[Tensor, "n"] | None = None
+    level: str | None = None
+    label: int | None = None
+    attributes: Mapping[str, str | int] | None = None
+    size: tuple[int, int] | None = None
+
+    def only(self, kept: Bool[Tensor, "n"]) -> "Annotation":
+        """The annotation of some of its people."""
+        return self._replace(
+            points=self.points[kept],
+            boxes=None if self.boxes is None else self.boxes[kept],
+            head_sizes=None if self.head_sizes is None else self.head_sizes[kept],
+        )
+
+
+def natural(text: str) -> list[tuple[int, str]]:
+    """A sort key that puts IMG_2 before IMG_10."""
+    return [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in re.split(r"(\d+)", text)]
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The image files of a folder in natural order; hidden files, such as a file system's own, are none.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or it holds no image.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}")
+    found = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+    if not found:
+        raise FileNotFoundError(f"{folder} holds no images")
+    return sorted(found, key=lambda path: natural(path.name))
+
+
+def as_numbers(values: Any, path: Path, columns: int, what: str, meaning: str) -> Float[Tensor, "n columns"]:
+    """Numbers read from ``path`` as an (N, columns) tensor; none may come in any empty shape.
+
+    Raises:
+        ValueError: not numbers, not N x columns, NaN or infinite; the message names the file.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore", category=np.exceptions.ComplexWarning):
+            array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{path} holds {what} that are not numbers") from error
+    if np.iscomplexobj(values):
+        raise ValueError(f"{path} holds complex numbers, expected pixels")
+    if array.size == 0:
+        return torch.zeros(0, columns)
+    if array.ndim != 2 or array.shape[1] != columns:
+        raise ValueError(f"{path} holds {what} of shape {array.shape}, expected (N, {columns}), {meaning}")
+    numbers = torch.from_numpy(array).float()
+    if not torch.isfinite(numbers).all():  # also what is finite, but beyond float32
+        raise ValueError(f"{path} holds {what} that are NaN or infinite, expected pixels")
+    return numbers
+
+
+def as_points(values: Any, path: Path) -> Float[Tensor, "n 2"]:
+    """Numbers read from ``path`` as (N, 2) points; errors as :func:`as_numbers`."""
+    return as_numbers(values, path, 2, "points", "x then y")
+
+
+def as_boxes(values: Any, path: Path) -> Float[Tensor, "n 4"]:
+    """Numbers read from ``path`` as (N, 4) boxes; errors as :func:`as_numbers`.
+
+    Raises:
+        ValueError: a box ends before it begins.
+    """
+    boxes = as_numbers(values, path, 4, "boxes", "x1, y1, x2, y2")
+    wrong = (boxes[:, 2:] < boxes[:, :2]).any(dim=1)
+    if wrong.any():
+        first = ", ".join(f"{value:g}" for value in boxes[wrong][0].tolist())
+        raise ValueError(f"{path} holds {int(wrong.sum())} boxes that end before they begin, for instance ({first})")
+    return boxes
+
+
+def centres(boxes: Float[Tensor, "n 4"]) -> Float[Tensor, "n 2"]:
+    """The middle of each box."""
+    return (boxes[:, :2] + boxes[:, 2:]) / 2
+
+
+def heights(boxes: Float[Tensor, "n 4"]) -> Float[Tensor, "n"]:
+    """The height of each box."""
+    return boxes[:, 3] - boxes[:, 1]
+
+
+def as_number(value: object) -> int | None:
+    """A whole number stated in a file, None where it states none."""
+    try:
+        number = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return int(number.item()) if number.size == 1 and float(number.item()).is_integer() else None
+
+
+def settle(annotation: Annotation, size: tuple[int, int], outside: str, path: Path) -> Annotation:
+    """Deal with points outside an image of ``size`` = (H, W) as ``outside`` says.
+
+    Raises:
+        ValueError: the file was made for another size; ``outside`` is "raise" and a point lies outside. The message
+            names the annotation's file.
+    """
+    if annotation.size is not None and annotation.size != size:
+        raise ValueError(f"{path} was made for an image of (H, W) = {annotation.size}, the image has {size}")
+    points = annotation.points
+    if outside == "raise":
+        try:
+            check_points(points, str(path), size=size)
+        except ValueError as error:
+            raise ValueError(
+                f'{error}; outside="clamp" moves such points to the border, "drop" leaves them out'
+            ) from error
+        return annotation
+    limit = points.new_tensor([size[1], size[0]])
+    if outside == "clamp":
+        return annotation._replace(points=torch.minimum(points.clamp(min=0), limit))
+    return annotation.only(((points >= 0) & (points <= limit)).all(dim=1))
+
+
+def within(points: Float[Tensor, "n 2"], roi: Bool[Tensor, "h w"]) -> Bool[Tensor, "n"]:
+    """Which points lie on a pixel of the region of interest; one outside the image lies on none."""
+    height, width = roi.shape
+    inside = ((points >= 0) & (points <= points.new_tensor([width, height]))).all(dim=1)
+    column, row = points.floor().long().unbind(1)
+    return inside & roi[row.clamp(0, height - 1), column.clamp(0, width - 1)]
