@@ -43,7 +43,7 @@ format: $(STAMP)
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 
 benchmark: $(STAMP)
-	@$(BIN)/python -m pytest -q -s tests/benchmarks
+	@for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 lab: $(STAMP)
 	@$(BIN)/workbench lab
