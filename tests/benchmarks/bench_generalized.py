@@ -1,0 +1,136 @@
+"""The generalized loss beside geomloss's SamplesLoss: time, error of the gradient, peak memory, real layouts.
+
+    python tests/benchmarks/bench_generalized.py [--rounds 7] [--layouts FILE]
+
+Forward and backward, single precision, one thread (and again on a GPU where torch sees one). geomloss runs its
+tensorized backend at scaling 0.5 with the same cost, epsilon and tau; at the end of that schedule it is not converged.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from geomloss import SamplesLoss
+from timing import interleaved_medians, peak_memory, table
+
+from workbench.density import density_map
+from workbench.losses import build_loss
+from workbench.losses.generalized import GeneralizedLoss
+
+SIZES = ((64, 50), (64, 500), (64, 2000), (128, 500))
+LAYOUTS = Path(__file__).resolve().parents[3] / "shared/data/localization/shanghaitech_a_gt.txt"
+
+
+def scene(side: int, count: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """A density of blurred heads and noise that sums to the count, and points, the noise's seed fixed."""
+    generator = torch.Generator().manual_seed(side + count)
+    points = torch.rand(count, 2, generator=generator) * 8 * side
+    noise = torch.rand(side, side, generator=generator)
+    density = density_map(points, (side, side), sigma=12.0, stride=8) + count * noise / noise.sum()
+    return (density / 2)[None, None].to(device), points.to(device)
+
+
+def peer(loss: GeneralizedLoss, density: torch.Tensor, points: torch.Tensor, epsilon: float, tau: float):
+    """Forward and backward of geomloss on the loss's own cost and coordinates."""
+    cost, cells, places = loss.geometry(density.shape[-2:], points)
+    samples = SamplesLoss(
+        "sinkhorn", p=1, blur=epsilon, reach=tau, scaling=0.5, debias=False, backend="tensorized",
+        cost=lambda x, y: cost.between(x[:, :, None], y[:, None]),
+    )  # fmt: skip
+    mass = density.flatten()[None].clone().requires_grad_()
+    people = torch.ones_like(places[None, :, 0])
+
+    def run() -> None:
+        mass.grad = None
+        samples(mass, cells[None], people, places[None]).sum().backward()
+
+    return run
+
+
+def runner(loss: GeneralizedLoss, density: torch.Tensor, points: torch.Tensor):
+    """Forward and backward, and the gradient."""
+    density = density.clone().requires_grad_()
+
+    def run() -> torch.Tensor:
+        density.grad = None
+        loss(density, [points]).backward()
+        return density.grad
+
+    return run
+
+
+def error(found: torch.Tensor, exact: torch.Tensor) -> float:
+    """Relative L2 distance."""
+    return float(torch.linalg.norm(found.double().cpu() - exact) / torch.linalg.norm(exact))
+
+
+def compare(device: str, rounds: int) -> str:
+    """The table of times, errors and memory."""
+    rows = []
+    for side, count in SIZES:
+        density, points = scene(side, count, device)
+        for convention, epsilon in (("paper", 0.005), ("official", 0.01)):
+            loss = build_loss("generalized", convention=convention)
+            ours, theirs = runner(loss, density, points), peer(loss, density, points, epsilon, 0.5)
+            exact = runner(loss, density.double().cpu(), points.double().cpu())()
+            took = interleaved_medians({"ours": ours, "peer": theirs}, rounds=rounds, device=device)
+            memory = [peak_memory(run, device=device) / 2**20 for run in (ours, theirs)]
+            rows.append((
+                f"{side} x {side}", str(count), convention,
+                f"{1e3 * took['ours']:.1f}", f"{1e3 * took['peer']:.1f}", f"{took['peer'] / took['ours']:.1f}x",
+                f"{error(ours(), exact):.0e}", f"{memory[0]:.1f}", f"{memory[1]:.1f}", f"{memory[1] / memory[0]:.1f}x",
+            ))  # fmt: skip
+    header = ("map", "points", "convention", "ours, ms", "geomloss, ms", "ratio",
+              "gradient error", "ours, MiB", "geomloss, MiB", "ratio")  # fmt: skip
+    return table(header, rows)
+
+
+def layouts(path: Path) -> list[np.ndarray]:
+    """The points of each line ``id n (x y sigma sigma level) * n``, moved to where no coordinate is negative."""
+    found = []
+    for line in path.read_text().splitlines():
+        numbers = np.array(line.split()[2:], np.float32).reshape(-1, 5)[:, :2]
+        found.append(numbers - numbers.min(0).clip(max=0))
+    return found
+
+
+def real_layouts(path: Path, device: str) -> str:
+    """Total time over real layouts at stride 8, and whether every value and gradient was finite."""
+    rows = []
+    for convention in ("paper", "official"):
+        loss = build_loss("generalized", convention=convention)
+        finite, spent = True, 0.0
+        for index, numbers in enumerate(layouts(path)):
+            points = torch.from_numpy(numbers).to(device)
+            width, height = (int(np.ceil((extent + 1) / 8)) for extent in numbers.max(0))
+            noise = torch.rand(height, width, generator=torch.Generator().manual_seed(index)).to(device)
+            density = density_map(points, (height, width), sigma=12.0, stride=8) + len(points) * noise / noise.sum()
+            density = (density / 2)[None, None].requires_grad_()
+            start = time.perf_counter()
+            value = loss(density, [points])
+            value.backward()
+            spent += time.perf_counter() - start
+            finite &= bool(torch.isfinite(value)) and bool(torch.isfinite(density.grad).all())
+        rows.append((convention, str(len(layouts(path))), f"{spent:.1f}", "yes" if finite else "NO"))
+    return table(("convention", "layouts", "seconds in all", "all finite"), rows)
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7, help="turns that the median is taken over")
+    parser.add_argument("--layouts", type=Path, default=LAYOUTS, help="ShanghaiTech A's ground-truth points")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+        print(f"\n{device}\n\n{compare(device, options.rounds)}\n")
+        if options.layouts.exists():
+            print(real_layouts(options.layouts, device))
+        else:
+            print(f"no layouts at {options.layouts}")
+
+
+if __name__ == "__main__":
+    main()
