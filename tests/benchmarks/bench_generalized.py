@@ -7,13 +7,12 @@ tensorized backend at scaling 0.5 with the same cost, epsilon and tau; at the en
 """
 
 import argparse
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
 from geomloss import SamplesLoss
-from timing import interleaved_medians, peak_memory, table
+from timing import interleaved_medians, now, peak_memory, table
 
 from workbench.density import density_map
 from workbench.losses import build_loss
@@ -108,10 +107,10 @@ def real_layouts(path: Path, device: str) -> str:
             noise = torch.rand(height, width, generator=torch.Generator().manual_seed(index)).to(device)
             density = density_map(points, (height, width), sigma=12.0, stride=8) + len(points) * noise / noise.sum()
             density = (density / 2)[None, None].requires_grad_()
-            start = time.perf_counter()
+            start = now(device)
             value = loss(density, [points])
             value.backward()
-            spent += time.perf_counter() - start
+            spent += now(device) - start
             finite &= bool(torch.isfinite(value)) and bool(torch.isfinite(density.grad).all())
         rows.append((convention, str(len(layouts(path))), f"{spent:.1f}", "yes" if finite else "NO"))
     return table(("convention", "layouts", "seconds in all", "all finite"), rows)

@@ -21,15 +21,16 @@ def interleaved_medians(
     seconds: dict[str, list[float]] = {name: [] for name in competitors}
     for turn in range(rounds + 1):
         for name, competitor in competitors.items():
-            start = _now(device)
+            start = now(device)
             competitor()
-            spent = _now(device) - start
+            spent = now(device) - start
             if turn:
                 seconds[name].append(spent)
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def _now(device: str) -> float:
+def now(device: str) -> float:
+    """Seconds: the thread's own on a CPU, the wall clock after a synchronisation on a GPU."""
     if device == "cpu":
         return time.thread_time()
     torch.cuda.synchronize(device)

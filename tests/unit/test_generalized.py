@@ -1,5 +1,7 @@
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -223,6 +225,25 @@ def test_extremes_stay_finite(options, name, dtype):
     assert torch.isfinite(value)
     assert torch.isfinite(density.grad).all()
     assert value.dtype == dtype
+
+
+LAYOUTS = Path(__file__).parents[1] / "parity/data/generalized_layouts.npz"
+
+
+@pytest.mark.parametrize("key", ["points_0", "points_1", "points_2", "points_3"])
+@pytest.mark.parametrize("convention", ["paper", "official"])
+def test_real_layouts_stay_finite(key, convention):
+    # four of ShanghaiTech A's test images, 66 to 2,256 people
+    with np.load(LAYOUTS) as arrays:
+        points = torch.from_numpy(arrays[key])
+    points = points - points.amin(0).clamp(max=0)
+    width, height = (points.amax(0) / 8).floor().int().add(1).tolist()
+    density = torch.rand(1, 1, height, width, generator=torch.Generator().manual_seed(0))
+    density = (density * len(points) / density.sum()).requires_grad_()
+    value = build_loss("generalized", convention=convention)(density, [points])
+    value.backward()
+    assert torch.isfinite(value)
+    assert torch.isfinite(density.grad).all()
 
 
 @pytest.mark.bad_input

@@ -1,10 +1,11 @@
 r"""Which pairs of a cell and a point matter, found before the plan is known, and the plan on them.
 
 1. The density is pooled to some 256 places, and sweeps while epsilon falls give a first column potential.
-2. One pass over all pairs keeps those whose :math:`C_{ij} - g_j` comes near the least of their row.
-3. Newton's method, roughly; what has turned out to be negligible is dropped; Newton's method to the end.
-4. A bound on all that was dropped follows from how far g has moved since. Where it is not small, the second step is
-   repeated from the better potential; where that does not help either, the whole problem is solved.
+2. The pairs whose :math:`C_{ij} - g_j` comes near the least of their row are kept, and Newton's method solves the
+   problem on them, roughly.
+3. The same again from there, to the end. A bound on all that was left out follows from how far g has moved since.
+4. Where that bound is not small, the third step is repeated with more pairs; where that does not help, the whole
+   problem is solved.
 """
 
 import math
@@ -20,10 +21,9 @@ from workbench.transport.newton import iterate
 from workbench.transport.sinkhorn import sinkhorn
 from workbench.transport.support import Support, SupportProblem, sorting_order
 
-MARGIN = 26.0  # epsilons by which the first potential may be wrong
+MARGINS = (8.0, 3.0, 12.0, 30.0)  # epsilons by which the potential may be wrong, at each screening
 PLACES = 256  # to which the density is pooled
 TILE = 4  # side of a tile in cells
-FEW = 1 << 15  # pairs that are not worth dropping any of
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,13 @@ def screened_plan(
         floor: density that rows of less are given in the plan; what they hold is not moved when the plan is found.
 
     Returns:
-        The plan, on the pairs that hold all of it but a share of 1e-6 of each row and column.
+        The plan, on the pairs that hold all of it but a share of less than 1e-4 (double precision: 1e-7) of each row
+        and column, by a bound that is far from sharp.
     """
     a, size = density.flatten(), (density.shape[0], density.shape[1])
     single = a.dtype != torch.float64
-    tail = 18.0 if single else 28.0  # a pair is dropped below exp(-tail) of its row and of its column
+    tail = 18.0 if single else 28.0  # a pair is dropped below exp(-tail) of its row
+    share = 1e-4 if single else 1e-7  # what may be missing: a bound, hundreds of times what is missing
     tolerance = 1e-3 if single else 1e-6  # before Newton's last step, which squares it
     filled = a.clamp(min=floor).log()
     if not bool((a > 0).any()):
@@ -76,25 +78,16 @@ def screened_plan(
         problem = SupportProblem(support, filled, people.log(), shift, epsilon, tau)
         return _plan(problem, torch.zeros_like(people))
     g = coarse_potential(density, cells, points, people, cost, epsilon=epsilon, tau=tau)
-    for _ in range(2):
-        start = g
-        support, shift = screen(size, cells, points, cost, start, (tail + MARGIN) * epsilon)
-        wide = SupportProblem(support, a.log(), people.log(), shift, epsilon, tau)
-        narrow, rough = wide, start
-        if len(support.rows) > FEW:
-            first = _solve(replace(wide, support=support.keep(wide.exponent(start) > -tail)), start, 0.3)
-            if first is None:
-                break
-            narrow, rough = wide.pruned(first, tail), first
-        better = _solve(narrow, rough, tolerance)
+    for turn, margin in enumerate(MARGINS):
+        reach = (tail + margin) * epsilon
+        support, least = screen(size, cells, points, cost, g, reach)
+        problem = SupportProblem(support, a.log(), people.log(), least, epsilon, tau)
+        better = _solve(problem, g, tolerance if turn else 0.3)
         if better is None:
             break
+        if turn and problem.negligible(better, least + reach, g, share):
+            return _plan(replace(problem, log_a=filled), better)
         g = better
-        if narrow.negligible(g, shift + (tail + MARGIN) * epsilon, start) and (
-            narrow is wide or _reach(g - rough, epsilon) < 2
-        ):
-            filled_problem = SupportProblem(narrow.support, filled, people.log(), narrow.shift, epsilon, tau)
-            return _plan(filled_problem, g)
     matrix = cost(cells, points)
     g = sinkhorn(matrix, a, people, epsilon=epsilon, tau=tau).column_potential
     shift = (matrix - g).amin(1)
@@ -217,11 +210,6 @@ def _solve(problem: SupportProblem, g: Tensor, tolerance: float) -> Tensor | Non
         max_iterations=30,
     )
     return outcome.state.g - outcome.step if outcome.residual < 1 else None
-
-
-def _reach(difference: Tensor, epsilon: float) -> float:
-    """The largest change of a potential in units of epsilon."""
-    return float(difference.abs().amax()) / epsilon
 
 
 def _all_pairs(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,16 +7,14 @@ of the plan are zero to any precision. :class:`Support` holds the pairs that are
 
 import math
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench.transport.newton import DIRECT, newton_step
-
-NEGLIGIBLE = math.log(1e-6)  # of a share
 
 
 @dataclass(frozen=True)
@@ -45,12 +43,6 @@ class Support:
         """Where each column's pairs begin in the order of columns, that order, and the rows in it."""
         order = sorting_order(self.columns, self.shape[1])
         return _begins(self.columns, self.shape[1]), order, self.rows.index_select(0, order)
-
-    def keep(self, kept: Bool[Tensor, "k"]) -> "Support":
-        """The pairs where ``kept`` is true."""
-        places = kept.nonzero().squeeze(1)
-        rows, columns, cost = (part.index_select(0, places) for part in (self.rows, self.columns, self.cost))
-        return Support(rows, columns, cost, self.shape)
 
     def matrix(self, values: Float[Tensor, "k"]) -> Tensor:
         """The sparse (n, m) matrix with one value a pair."""
@@ -122,29 +114,22 @@ class SupportProblem:
         """The row potential, from the row sums of the kernel."""
         return self.damping * (self.epsilon * (self.log_a - reached.log()) + self.shift)
 
-    def pruned(self, g: Float[Tensor, "m"], tail: float) -> "SupportProblem":
-        """The problem without pairs whose share of their row and of their column is below exp(-tail) at g."""
-        rows, columns = self.support.rows, self.support.columns
-        log_values = self.exponent(g)
-        reached = self.support.matrix(log_values.exp()) @ torch.ones_like(g)
-        f = self.row_potential(reached)
-        log_plan = log_values.add_(((f - self.shift) / self.epsilon).index_select(0, rows))
-        row = self.log_a - f / self.tau  # at the fixed point the marginals
-        column = self.log_b - g / self.tau
-        least = torch.minimum(row.index_select(0, rows), column.index_select(0, columns)).sub_(tail)
-        held = log_plan > least
-        return replace(self, support=self.support.keep(held), shift=self.shift - self.epsilon * reached.log())
+    def negligible(
+        self, g: Float[Tensor, "m"], bound: Float[Tensor, "n"], start: Float[Tensor, "m"], share: float
+    ) -> bool:
+        """Whether pairs with C - start above ``bound`` in their row hold less than a share of each row and column at g.
 
-    def negligible(self, g: Float[Tensor, "m"], bound: Float[Tensor, "n"], start: Float[Tensor, "m"]) -> bool:
-        """Whether pairs with C - start above ``bound`` in their row hold next to nothing of any row or column at g."""
+        The plan on such a pair is at most exp((f + g - start - bound) / epsilon).
+        """
         f = self.evaluate(g).f
-        most = (f + (g - start).amax() - bound) / self.epsilon + math.log(len(g))  # log of what a row may miss
-        row = self.log_a - f / self.tau
-        kept = torch.isfinite(row)
-        missing = torch.logsumexp(most[kept], 0)
-        return float((most - row)[kept].amax()) < NEGLIGIBLE and float(missing) < NEGLIGIBLE + float(
-            (self.log_b - g / self.tau).amin()
-        )
+        row, column = self.log_a - f / self.tau, self.log_b - g / self.tau  # at the fixed point the marginals
+        most = (f + (g - start).amax() - bound) / self.epsilon
+        kept = torch.isfinite(self.log_a)
+        if not bool(torch.isfinite(row[kept]).all()):
+            return False  # g has left the range of the kernel
+        missing_rows = (most - row)[kept].amax() + math.log(len(g))
+        missing_columns = torch.logsumexp(most[kept], 0) - column.amin()
+        return float(torch.maximum(missing_rows, missing_columns)) < math.log(share)
 
     def evaluate(self, g: Float[Tensor, "m"]) -> "SupportState":
         """Answer g with the row potential and measure the columns."""

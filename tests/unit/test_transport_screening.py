@@ -1,0 +1,121 @@
+"""The solver on the pairs that matter beside the one on the whole matrix."""
+
+import pytest
+import torch
+
+from workbench.density import density_map
+from workbench.points import cell_centres
+from workbench.transport import COSTS, TransportCost, sinkhorn
+from workbench.transport.screening import coarse_potential, screen, screened_plan
+from workbench.transport.support import Support, SupportProblem
+
+
+def scene(size, count, seed=0, *, clustered=False, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    height, width = size
+    spread = torch.rand(count, 2, generator=generator, dtype=torch.float64)
+    if clustered:
+        spread = 0.1 + spread**4 / 2
+    points = (spread * torch.tensor([8 * width, 8 * height])).to(dtype)
+    noise = torch.rand(size, generator=generator, dtype=torch.float64).to(dtype)
+    density = density_map(points, size, sigma=10.0, stride=8) / 2 + count * noise / (2 * noise.sum())
+    side = 8 * max(size)
+    return density, cell_centres(size, 8, dtype=dtype) / side, points / side
+
+
+def dense(plan):
+    matrix = torch.zeros(plan.support.shape, dtype=plan.log_values.dtype)
+    return matrix.index_put((plan.support.rows.long(), plan.support.columns.long()), plan.log_values.exp())
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+@pytest.mark.parametrize("size", [(16, 16), (13, 22), (3, 2), (1, 1)])
+@pytest.mark.parametrize("cost", COSTS)
+def test_the_plan_of_the_whole_matrix(cost, size, clustered):
+    density, cells, points = scene(size, 30, clustered=clustered)
+    people = 0.5 + torch.rand(30, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    function = TransportCost(cost)
+    plan = screened_plan(density, cells, points, people, function, epsilon=0.005, tau=0.5, floor=1e-30)
+    whole = sinkhorn(function(cells, points), density.flatten(), people, epsilon=0.005, tau=0.5, tolerance=1e-9)
+    assert whole.converged
+    assert torch.allclose(dense(plan), whole.matrix, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [(40, 48), (64, 64)])
+def test_single_precision_and_few_pairs(size):
+    density, cells, points = scene(size, 200, dtype=torch.float32)
+    arguments = {"epsilon": 0.005, "tau": 0.5, "floor": 1e-30}
+    plan = screened_plan(density, cells, points, torch.ones(200), TransportCost(), **arguments)
+    exact = screened_plan(
+        density.double(), cells.double(), points.double(), torch.ones(200).double(), TransportCost(), **arguments
+    )
+    assert len(plan.support.rows) < density.numel() * 200 / 10
+    assert torch.linalg.norm(dense(plan) - dense(exact)) < 1e-4 * torch.linalg.norm(dense(exact))
+
+
+@pytest.mark.parametrize("epsilon", [1e-4, 0.5])
+def test_other_epsilons(epsilon):
+    density, cells, points = scene((10, 14), 12)
+    people = torch.ones(12, dtype=torch.float64)
+    plan = screened_plan(density, cells, points, people, TransportCost(), epsilon=epsilon, tau=0.5, floor=1e-30)
+    whole = sinkhorn(TransportCost()(cells, points), density.flatten(), people, epsilon=epsilon, tau=0.5)
+    assert torch.allclose(dense(plan), whole.matrix, rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize("cost", COSTS)
+@pytest.mark.parametrize("size", [(16, 16), (13, 22), (2, 3)])
+def test_screening_keeps_what_a_search_of_all_pairs_keeps(cost, size):
+    _, cells, points = scene(size, 25, seed=3)
+    g = torch.rand(25, generator=torch.Generator().manual_seed(4), dtype=torch.float64) / 5
+    function = TransportCost(cost)
+    support, least = screen(size, cells, points, function, g, 0.15)
+    reduced = function(cells, points) - g
+    assert torch.allclose(least, reduced.amin(1))
+    expected = (reduced <= reduced.amin(1, keepdim=True) + 0.15).nonzero()
+    found = torch.stack([support.rows, support.columns], dim=1).long()
+    assert {tuple(pair) for pair in found.tolist()} == {tuple(pair) for pair in expected.tolist()}
+    assert (support.rows.diff() >= 0).all()
+    assert torch.allclose(support.cost, function(cells, points)[found[:, 0], found[:, 1]])
+
+
+@pytest.mark.parametrize("cost", COSTS)
+def test_bounds_hold_everywhere_near_a_centre(cost):
+    generator = torch.Generator().manual_seed(5)
+    centres, points = torch.rand(2, 40, 2, generator=generator, dtype=torch.float64)
+    radius = 0.1 * torch.rand(40, 1, generator=generator, dtype=torch.float64)
+    angle = 6.3 * torch.rand(40, generator=generator, dtype=torch.float64)
+    near = centres + radius * torch.stack([angle.cos(), angle.sin()], dim=1)
+    for eta in ((0.6, 0.8), (0.8, 0.6)):
+        function = TransportCost(cost, eta)
+        low, high = function.bounds(centres[:, None], points[None], radius)
+        value = function(near, points)
+        assert (low <= value + 1e-12).all()
+        assert (value <= high + 1e-12).all()
+
+
+def test_coarse_potential_is_near():
+    density, cells, points = scene((64, 64), 100)
+    people = torch.ones(100, dtype=torch.float64)
+    guess = coarse_potential(density, cells, points, people, TransportCost(), epsilon=0.005, tau=0.5)
+    exact = sinkhorn(TransportCost()(cells, points), density.flatten(), people, epsilon=0.005, tau=0.5)
+    assert (guess - exact.column_potential).abs().max() < 25 * 0.005
+
+
+def test_support_products():
+    matrix = torch.rand(5, 4, dtype=torch.float64) * (torch.rand(5, 4) > 0.4)
+    rows, columns = matrix.nonzero().unbind(1)
+    support = Support(rows.int(), columns.int(), matrix[rows, columns], (5, 4))
+    x, y = torch.rand(4, dtype=torch.float64), torch.rand(5, dtype=torch.float64)
+    assert torch.allclose(support.matrix(support.cost) @ x, matrix @ x)
+    assert torch.allclose(support.transposed(support.cost) @ y, matrix.T @ y)
+
+
+def test_what_is_left_out_is_measured():
+    density, cells, points = scene((16, 16), 20)
+    people = torch.ones(20, dtype=torch.float64)
+    g = sinkhorn(TransportCost()(cells, points), density.flatten(), people, epsilon=0.005, tau=0.5).column_potential
+    for reach, verdict in ((30 * 0.005, True), (2 * 0.005, False)):
+        support, least = screen((16, 16), cells, points, TransportCost(), g, reach)
+        problem = SupportProblem(support, density.flatten().log(), people.log(), least, 0.005, 0.5)
+        assert problem.negligible(g, least + reach, g, 1e-7) is verdict
+        assert not problem.negligible(g, least + reach, g - 0.2 * people.cumsum(0) / 20, 1e-7)
