@@ -7,7 +7,9 @@ from workbench.data.sample import CrowdBatch, CrowdDataset, CrowdSample, Draw, c
 from workbench.registry import build
 
 DATASETS = {
+    "cifar10": "workbench.data.pictures:CIFAR10",
     "digits": "workbench.data.digits:Digits",
+    "folder": "workbench.data.folder:Folder",
     "jhu_crowd": "workbench.data.jhu_crowd:JHUCrowd",
     "mall": "workbench.data.mall:Mall",
     "nwpu_crowd": "workbench.data.nwpu_crowd:NWPUCrowd",
@@ -15,6 +17,7 @@ DATASETS = {
     "shanghaitech_a": "workbench.data.shanghaitech:ShanghaiTechA",
     "shanghaitech_b": "workbench.data.shanghaitech:ShanghaiTechB",
     "shanghaitech_rgbd": "workbench.data.shanghaitech_rgbd:ShanghaiTechRGBD",
+    "stl10": "workbench.data.pictures:STL10",
     "trancos": "workbench.data.trancos:Trancos",
     "ucf_cc_50": "workbench.data.ucf_cc_50:UCFCC50",
     "ucf_qnrf": "workbench.data.ucf_qnrf:UCFQNRF",
@@ -35,7 +38,7 @@ def open_dataset(name: str, root: str | Path | None = None, split: str = "train"
         options: the data set's own options, see its class.
 
     Returns:
-        A :class:`CrowdDataset` of :class:`CrowdSample`; "digits" is a data set of labelled images.
+        A :class:`CrowdDataset` of :class:`CrowdSample`; "digits", "cifar10" and "stl10" hold labelled images.
 
     Raises:
         ValueError: the name or an option is not known, an option's value is out of range, or the files are wrong.

@@ -85,6 +85,11 @@ class FileDataset(CrowdDataset):
         self.prepared = None if prepared is None else Prepared(prepared, self.root, settings)
 
     @classmethod
+    def parts_of(cls, root: Path) -> tuple[str, ...]:
+        """The parts of the copy in ``root``: ``parts``, unless a copy may have others."""
+        return cls.parts
+
+    @classmethod
     def entries(cls, root: Path, part: str) -> Sequence[Entry]:
         """The images of one of ``parts``, whether or not their files are sound.
 
@@ -125,7 +130,7 @@ class FileDataset(CrowdDataset):
         """The entries of a split."""
         if split == "test":
             return self.complete("test")
-        if "val" in self.parts:
+        if "val" in self.parts_of(self.root):
             if validation is not None:
                 raise ValueError(f"validation is {validation!r}, expected None: {self.title} has a validation part")
             return [entry for part in ("train", "val") if split in (part, "trainval") for entry in self.complete(part)]

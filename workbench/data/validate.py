@@ -70,7 +70,7 @@ def validate(name: str, root: str | Path | None, *, published: Mapping[str, Publ
         if len(files) > 1:
             found.append(Finding(WARNING, "duplicate image", files[1], f"is the same file as {files[0]}"))
     measured = {part: figures(len(entries), counts[part]) for part, entries in parts.items()}
-    if len(parts) == len(cls.parts):
+    if len(parts) == len(cls.parts_of(root)):
         images = sum(figure.images for figure in measured.values())
         measured["all"] = figures(images, [count for part in parts for count in counts[part]])
     for part, figure in measured.items():
@@ -83,7 +83,7 @@ def _parts(cls: type[FileDataset], root: Path, found: list[Finding]) -> dict[str
     """The entries of each part that is there; a part that is not becomes a finding, and so does a damaged list."""
     parts: dict[str, Sequence[Entry]] = {}
     absent: list[Exception] = []
-    for part in cls.parts:
+    for part in cls.parts_of(root):
         try:
             parts[part] = cls.entries(root, part)
         except (FileNotFoundError, ValueError) as error:
