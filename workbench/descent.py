@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.checks import check_positive, check_tensor, check_whole
+from workbench.checks import check_not_negative, check_positive, check_tensor, check_whole
 from workbench.losses.base import CrowdLoss
 
 
@@ -16,34 +16,39 @@ def descend(
     start: Float[Tensor, "h w"],
     *,
     steps: int = 200,
-    rate: float = 0.02,
+    rate: float = 0.05,
     keep: Sequence[int] = (),
 ) -> dict[int, Float[Tensor, "h w"]]:
-    r"""Minimise a loss over the density map, with Adam.
+    r"""Minimise a loss over the density map with Adam, its rate falling to zero along a cosine.
 
-    The map is kept non-negative by descending on its square root: :math:`a = z^2`.
+    The descent is on the square root, :math:`a = z^2`: the map stays non-negative, and a loss with an infinite slope
+    at zero density, such as one with an entropy, does not throw empty cells about.
 
     Args:
         loss: the loss.
         points: (N, 2), image pixels.
         start: (H, W), people per cell, where the descent begins; a cell of zero stays zero.
-        steps: steps of Adam.
-        rate: Adam's learning rate, on the square root of the density.
+        steps: how many.
+        rate: Adam's learning rate at the start, on the square root.
         keep: numbers of steps after which the map is kept, besides the last.
 
     Returns:
         Number of steps -> the map after them.
     """
     check_tensor(start, "start", shape=(None, None))
+    check_not_negative(start, "start")
     check_whole(steps, "steps")
     check_positive(rate, "rate")
-    root = start.detach().clamp(min=0).sqrt().requires_grad_()
-    optimizer = torch.optim.Adam([root], lr=rate)
+    root = start.detach().sqrt().requires_grad_()
+    # a short memory of squared gradients: near zero they are far smaller than at the start
+    optimizer = torch.optim.Adam([root], lr=rate, betas=(0.9, 0.95))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     maps = {0: start.detach().clone()} if 0 in keep else {}
     for step in range(1, steps + 1):
         optimizer.zero_grad()
         loss(root.square()[None, None], [points]).backward()
         optimizer.step()
+        schedule.step()
         if step in keep or step == steps:
             maps[step] = root.detach().square()
     return maps
