@@ -123,8 +123,8 @@ def write_mall(root: Path, train: int = 8, test: int = 3) -> Truth:
     return written
 
 
-def write_worldexpo10(root: Path, *, perspective: bool = True) -> Truth:
-    """Three frames of each of two training and two test scenes; the region is what lies left of a slanted line."""
+def write_worldexpo10(root: Path, *, perspective: bool = True, frames: int = 3) -> Truth:
+    """So many frames of each of two training and two test scenes; the region is what lies left of a slanted line."""
     written: Truth = {"train": {}, "test": {}}
     rng = np.random.default_rng(6)
     scenes = {"train": ("100156", "104242"), "test": ("104207", "200608")}
@@ -141,7 +141,7 @@ def write_worldexpo10(root: Path, *, perspective: bool = True) -> Truth:
                 rows = np.linspace(10, 60, size[0])[:, None].repeat(size[1], axis=1)
                 (root / f"{part}_perspective").mkdir(exist_ok=True)
                 savemat(root / f"{part}_perspective" / f"{scene}.mat", {"pMap": rows})
-            for number in range(3):
+            for number in range(frames):
                 points = heads(rng, size, 0 if number == 1 else 40)
                 stem = f"{scene}_A02-S2010062608{number}"
                 folder = root / f"{part}_frame" / (scene if part == "test" else "")

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from workbench import __version__
-from workbench.commands import data, notebooks, training
+from workbench.commands import data, notebooks, score, training
 
 MISTAKE = 2
 INTERRUPTED = 130
@@ -65,9 +65,11 @@ app.command("run")(notebooks.run)
 app.command("report")(notebooks.report)
 app.command("train")(training.train)
 app.command("predict")(training.predict)
+app.command("score")(score.score)
 app.command("lab")(notebooks.lab)
 datasets.command("list")(data.list_datasets)
 datasets.command("check")(data.check)
+datasets.command("prepare")(data.prepare)
 
 
 def main() -> None:

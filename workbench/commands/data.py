@@ -1,31 +1,48 @@
-"""``workbench data list`` and ``workbench data check``."""
+"""``workbench data list``, ``workbench data check`` and ``workbench data prepare``."""
 
 import inspect
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from workbench.commands.output import Json, near, print_json
 
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the data set, see `workbench data list`.")]
+Root = Annotated[
+    Path | None, typer.Option(help="The folder that the data set lies in; where `data list` says, unless given.")
+]
+
 
 def list_datasets(json: Json = False) -> None:
-    """The data sets that can be opened by name."""
+    """The data sets that can be opened by name, and where each is looked for when no root is given."""
     from workbench.data import DATASETS
+    from workbench.data.places import default_place
     from workbench.registry import look_up
 
-    about = {name: (inspect.getdoc(look_up(DATASETS, name, "dataset")) or "").partition("\n")[0] for name in DATASETS}
+    rows: list[dict[str, Any]] = []
+    for name in DATASETS:
+        builder = look_up(DATASETS, name, "dataset")
+        row: dict[str, Any] = {"name": name, "about": (inspect.getdoc(builder) or "").partition("\n")[0]}
+        if "root" in inspect.signature(builder).parameters:
+            place = default_place(name)
+            row |= {"place": str(place), "there": place.is_dir()}
+        else:
+            row |= {"place": None, "there": True}
+        rows.append(row)
     if json:
-        print_json([{"name": name, "about": text} for name, text in about.items()])
+        print_json(rows)
         return
-    width = max(map(len, about))
-    for name, text in about.items():
-        typer.echo(f"{name:{width}}  {text}")
+    width = max(len(row["name"]) for row in rows)
+    for row in rows:
+        where = "built in" if row["place"] is None else near(Path(row["place"]))
+        typer.echo(f"{row['name']:{width}}  {row['about']}")
+        typer.echo(f"{'':{width}}  {where}{'' if row['there'] else ' (not there)'}")
 
 
 def check(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the data set, see `workbench data list`.")],
-    root: Annotated[Path, typer.Option(help="The folder that the data set lies in.")],
+    name: Name,
+    root: Root = None,
     overlay: Annotated[
         Path | None, typer.Option(metavar="PNG", help="Write a sheet of images with their points drawn.")
     ] = None,
@@ -44,3 +61,33 @@ def check(
         typer.echo(f"points drawn on {near(overlay)}", err=json)
     if not report.ok:
         raise typer.Exit(1)
+
+
+def prepare(
+    name: Name,
+    to: Annotated[Path, typer.Option(help="The folder for prepared sets; training is told it as `prepared`.")],
+    root: Root = None,
+    resize: Annotated[
+        str, typer.Option(metavar="RULE", help="none, longest:N, shortest:N-M, qnrf, multiple:N, or several with ','.")
+    ] = "none",
+    outside: Annotated[str, typer.Option(help="Points outside their image: raise, clamp or drop.")] = "raise",
+    workers: Annotated[int, typer.Option(help="Processes beside this one.")] = 0,
+    json: Json = False,
+) -> None:
+    """Decode and resize every image once; goes on where it was stopped."""
+    from workbench.data.preparing import Done
+    from workbench.data.preparing import prepare as prepare_set
+    from workbench.data.validate import reader
+
+    def progress(done: Done) -> None:
+        seen = done.prepared + done.found
+        if seen % 500 == 0 or seen == done.images:
+            typer.echo(f"{seen} of {done.images}", err=True)
+
+    done, folder = prepare_set(
+        reader(name), root, to, workers=workers, on_done=progress, resize=resize, outside=outside
+    )
+    if json:
+        print_json({**done._asdict(), "folder": str(folder)})
+    else:
+        typer.echo(f"{done.prepared} prepared, {done.found} were there already: {near(folder)}")

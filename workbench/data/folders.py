@@ -22,6 +22,7 @@ from workbench.data.transforms import resize_sample
 __all__ = ["Annotation", "Entry", "FileDataset", "Published"]
 
 OUTSIDE = ("raise", "clamp", "drop")
+STATED = ("raise", "ignore")
 ROI = ("black", "keep")
 
 
@@ -38,6 +39,8 @@ class FileDataset(CrowdDataset):
             None; a set with an official validation part takes that, and no share.
         seed: what the choice of held-out images is drawn from.
         outside: what to do about points outside the image: "raise" an error, "clamp" them to the border, "drop" them.
+        stated: where a file states a number of people that is not that of its points, "raise" an error or "ignore" it
+            and count the points.
         roi: where the set has a region of interest, people outside it are not counted, and the pixels outside are
             "black", so that a network sees nobody there, or are "keep"-t.
         resize: the rule for the images' size, see :data:`workbench.data.resizing.RULES`.
@@ -66,6 +69,7 @@ class FileDataset(CrowdDataset):
         validation: float | None = None,
         seed: int = 0,
         outside: str = "raise",
+        stated: str = "raise",
         roi: str = "black",
         resize: str = "none",
         prepared: str | Path | None = None,
@@ -73,15 +77,17 @@ class FileDataset(CrowdDataset):
     ) -> None:
         check_split(split, self.share if validation is None else validation)
         check_choice(outside, OUTSIDE, "outside")
+        check_choice(stated, STATED, "stated")
         check_choice(roi, ROI, "roi")
         self.resize = resize_rule(resize)
         self.root = check_root(root, self.name, self.title)
         self.split = split
         self.outside = outside
+        self.stated = stated
         self.roi = roi
         self.max_pixels = max_pixels
         self._entries = self.choose(split, validation, seed)
-        settings = {"dataset": self.name, "outside": outside, "roi": roi, "resize": resize}
+        settings = {"dataset": self.name, "outside": outside, "stated": stated, "roi": roi, "resize": resize}
         self.prepared = None if prepared is None else Prepared(prepared, self.root, settings)
 
     @classmethod
@@ -225,5 +231,11 @@ class FileDataset(CrowdDataset):
         roi = self.read_roi(entry, size)
         if entry.annotation is None:
             return Annotation(torch.zeros(0, 2)), roi
-        annotation = settle(self.read(entry), size, self.outside, entry.annotation)
+        annotation = self.read(entry)
+        if self.stated == "raise" and annotation.stated not in (None, len(annotation.points)):
+            raise ValueError(
+                f"{entry.annotation}: {annotation.stated} people are stated of {entry.name} and "
+                f'{len(annotation.points)} points are given; stated="ignore" counts the points'
+            )
+        annotation = settle(annotation, size, self.outside, entry.annotation)
         return (annotation if roi is None else annotation.only(within(annotation.points, roi))), roi

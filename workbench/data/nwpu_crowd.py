@@ -36,6 +36,7 @@ class NWPUCrowd(FileDataset):
         validation: only with ``evaluate_on="val"``; see there.
         seed: see there.
         outside: see there.
+        stated: see there.
         roi: see there.
         resize: see there.
         prepared: see there.
@@ -64,6 +65,7 @@ class NWPUCrowd(FileDataset):
         validation: float | None = None,
         seed: int = 0,
         outside: str = "raise",
+        stated: str = "raise",
         roi: str = "black",
         resize: str = "none",
         prepared: str | Path | None = None,
@@ -77,6 +79,7 @@ class NWPUCrowd(FileDataset):
             validation=validation,
             seed=seed,
             outside=outside,
+            stated=stated,
             roi=roi,
             resize=resize,
             prepared=prepared,

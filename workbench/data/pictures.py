@@ -66,7 +66,7 @@ class LabelledPictures(Dataset[LabelledPicture]):
             chosen = held if split == "val" else kept
             pixels, labels = pixels[chosen], labels[chosen]
         self.pixels = torch.from_numpy(np.ascontiguousarray(pixels))
-        self.labels = torch.from_numpy(labels.astype(np.int64))
+        self.labels = torch.from_numpy(labels)
 
     def read(self, root: Path, *, train: bool) -> tuple[UInt8[np.ndarray, "n 3 h w"], Int[np.ndarray, "n"], list[str]]:
         """Pixels, labels and the classes' names of one official part."""
@@ -94,7 +94,7 @@ class CIFAR10(LabelledPictures):
         from torchvision.datasets import CIFAR10 as Files  # seconds to import
 
         found: Any = Files(str(root), train=train, download=False)
-        return found.data.transpose(0, 3, 1, 2), np.asarray(found.targets), list(found.classes)
+        return found.data.transpose(0, 3, 1, 2), np.asarray(found.targets, dtype=np.int64), list(found.classes)
 
 
 class STL10(LabelledPictures):
@@ -112,4 +112,4 @@ class STL10(LabelledPictures):
         from torchvision.datasets import STL10 as Files  # seconds to import
 
         found: Any = Files(str(root), split="train" if train else "test", download=False)
-        return found.data, np.asarray(found.labels), list(found.classes)
+        return found.data, np.asarray(found.labels, dtype=np.int64), list(found.classes)

@@ -28,6 +28,7 @@ class UCFCC50(FileDataset):
         validation: see there.
         seed: see there.
         outside: see there.
+        stated: see there.
         roi: see there.
         resize: see there.
         prepared: see there.
@@ -52,6 +53,7 @@ class UCFCC50(FileDataset):
         validation: float | None = None,
         seed: int = 0,
         outside: str = "raise",
+        stated: str = "raise",
         roi: str = "black",
         resize: str = "none",
         prepared: str | Path | None = None,
@@ -67,6 +69,7 @@ class UCFCC50(FileDataset):
             validation=validation,
             seed=seed,
             outside=outside,
+            stated=stated,
             roi=roi,
             resize=resize,
             prepared=prepared,

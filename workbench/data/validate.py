@@ -130,7 +130,7 @@ def _fingerprint(path: Path) -> tuple[int, str]:
         return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def save_overlay(name: str, root: str | Path, path: str | Path, *, count: int = 12) -> None:
+def save_overlay(name: str, root: str | Path | None, path: str | Path, *, count: int = 12) -> None:
     """Write a PNG sheet of images with their points drawn: the fullest, the emptiest and others evenly between.
 
     Images and annotations that cannot be read are left out (:func:`validate` names them).
