@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -156,28 +156,7 @@ def evaluate(problem: Problem, g: Float[Tensor, "m"]) -> State:
     return State(f, g, log_plan, problem.target(problem.log_a, f), log_columns, violation, largest)
 
 
-def annealed(problem: Problem, most: int = 20) -> Float[Tensor, "m"]:
-    """A column potential to start from: epsilon halves from the largest cost down, each time solved roughly."""
-    g = torch.zeros_like(problem.log_b)
-    span = float(problem.cost.max() - problem.cost.min())
-    for power in range(max(math.ceil(math.log2(max(span, problem.epsilon) / problem.epsilon)), 0), 0, -1):
-        coarse = replace(problem, epsilon=problem.epsilon * 2**power)
-        g = converge(coarse, g, 0.1, most).state.g
-    return g
-
-
-def converge(problem: Problem, g: Float[Tensor, "m"], tolerance: float, max_iterations: int) -> "Outcome[State]":
-    """Newton's method on a problem that is held as a matrix."""
-    return iterate(
-        partial(evaluate, problem),
-        g,
-        damping=problem.damping,
-        epsilon=problem.epsilon,
-        tolerance=tolerance,
-        max_iterations=max_iterations,
-    )
-
-
+@runtime_checkable
 class Step(Protocol):
     """What :func:`iterate` needs of a state."""
 
@@ -248,3 +227,25 @@ def iterate(
         state = ahead
     assert best is not None
     return replace(best, converged=best.converged or best.residual <= rounding, iterations=iteration)
+
+
+def converge(problem: Problem, g: Float[Tensor, "m"], tolerance: float, max_iterations: int) -> Outcome[State]:
+    """Newton's method on a problem that is held as a matrix."""
+    return iterate(
+        partial(evaluate, problem),
+        g,
+        damping=problem.damping,
+        epsilon=problem.epsilon,
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+    )
+
+
+def annealed(problem: Problem, most: int = 20) -> Float[Tensor, "m"]:
+    """A column potential to start from: epsilon halves from the largest cost down, each time solved roughly."""
+    g = torch.zeros_like(problem.log_b)
+    span = float(problem.cost.max() - problem.cost.min())
+    for power in range(max(math.ceil(math.log2(max(span, problem.epsilon) / problem.epsilon)), 0), 0, -1):
+        coarse = replace(problem, epsilon=problem.epsilon * 2**power)
+        g = converge(coarse, g, 0.1, most).state.g
+    return g

@@ -127,7 +127,7 @@ def _solve(
     if columns.any():
         f = problem.row_potential(g[columns], cost[:, columns], a.clamp(min=tiny).log())
     if rows.any() and not columns.all():
-        mirrored = Problem(cost.T, problem.log_b, problem.log_a, epsilon, tau, problem.relative)
+        mirrored = Problem(kept.T, problem.log_b, problem.log_a, epsilon, tau, problem.relative)
         g[~columns] = mirrored.row_potential(f[rows], cost[rows][:, ~columns].T, b[~columns].clamp(min=tiny).log())
     matrix = torch.zeros_like(cost)
     if kept.numel():

@@ -34,12 +34,12 @@ class Support:
     shape: tuple[int, int]
 
     @cached_property
-    def by_row(self) -> Int[Tensor, "n+1"]:
+    def by_row(self) -> Int[Tensor, "_"]:
         """Where each row's pairs begin."""
         return _begins(self.rows, self.shape[0])
 
     @cached_property
-    def by_column(self) -> tuple[Int[Tensor, "m+1"], Int[Tensor, "k"], Int[Tensor, "k"]]:
+    def by_column(self) -> tuple[Int[Tensor, "_"], Int[Tensor, "k"], Int[Tensor, "k"]]:
         """Where each column's pairs begin in the order of columns, that order, and the rows in it."""
         order = sorting_order(self.columns, self.shape[1])
         return _begins(self.columns, self.shape[1]), order, self.rows.index_select(0, order)
