@@ -179,3 +179,23 @@ def test_preparation_goes_on_after_kill_9(tmp_path, workers):
     again = open_dataset("ucf_cc_50", tmp_path / "set", "trainval", prepared=tmp_path / "cache")
     for index in range(0, len(plain), 7):
         assert_same(again[index], plain[index])
+
+
+def resident() -> float:
+    """MiB of this process."""
+    text = Path("/proc/self/smaps_rollup").read_text()
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")) / 1024
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").is_file(), reason="asks the kernel of Linux")
+def test_reading_keeps_nothing_in_memory(tmp_path):
+    for number in range(60):
+        write_picture(tmp_path / "set" / "test" / f"{number}.png", np.full((500, 700, 3), number, dtype=np.uint8))
+        (tmp_path / "set" / "test" / f"{number}.csv").write_text("x,y\n5,5\n")
+    data = TrainingPatches(open_dataset("folder", tmp_path / "set", "test", prepared=tmp_path / "cache"), 64)
+    for index in range(10):
+        _ = data[index]
+    before = resident()
+    for index in range(60):  # prepares 50 images of a megabyte, and reads all
+        _ = data[index]
+    assert resident() - before < 15
