@@ -230,10 +230,10 @@ def test_extremes_stay_finite(options, name, dtype):
 LAYOUTS = Path(__file__).parents[1] / "parity/data/generalized_layouts.npz"
 
 
-@pytest.mark.parametrize("key", ["points_0", "points_1", "points_2", "points_3"])
+@pytest.mark.parametrize("key", ["points_0", "points_2", "points_3"])
 @pytest.mark.parametrize("convention", ["paper", "official"])
 def test_real_layouts_stay_finite(key, convention):
-    # four of ShanghaiTech A's test images, 66 to 2,256 people
+    # three of ShanghaiTech A's test images: 66, 2,256 and 391 people, some of them left of the image
     with np.load(LAYOUTS) as arrays:
         points = torch.from_numpy(arrays[key])
     points = points - points.amin(0).clamp(max=0)

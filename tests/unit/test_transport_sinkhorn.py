@@ -121,13 +121,13 @@ def test_start_and_iteration_limit_are_honest():
 
 
 def layouts(dtype):
-    cells = cell_centres((16, 16), 8, dtype=dtype) / 128
+    cells = cell_centres((8, 8), 8, dtype=dtype) / 64
     generator = torch.Generator().manual_seed(7)
     points = torch.rand(12, 2, generator=generator, dtype=dtype)
-    density = torch.rand(256, generator=generator, dtype=dtype)
+    density = torch.rand(64, generator=generator, dtype=dtype)
     density = density * 12 / density.sum()
     cost = TransportCost()
-    top = torch.where(torch.arange(256) < 16, density, 0)
+    top = torch.where(torch.arange(64) < 8, density, 0)
     ones = torch.ones(12, dtype=dtype)
     spot = cost(cells, torch.full((2000, 2), 0.3, dtype=dtype))
     return {

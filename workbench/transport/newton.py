@@ -209,13 +209,17 @@ def iterate(
     stalled = 0
     for iteration in range(max_iterations + 1):
         step = epsilon * state.correction(damping)
-        residual = max(state.size, float(step.abs().max()) / epsilon)
+        length = float(step.abs().max()) / epsilon
+        if math.isfinite(length):
+            residual = max(state.size, length)
+        else:  # out of range: a sweep instead, and no estimate of how far it is to the solution
+            residual, step = math.inf, damping * epsilon * state.violation
         stalled = 0 if best is None or residual < best.residual / 2 else stalled + 1
         if best is None or residual < best.residual:
             best = Outcome(state, step, residual <= tolerance, iteration, residual)
         # what rounding of the exponent (f + g - C) / epsilon leaves
         rounding = 4 * torch.finfo(g.dtype).eps * (1 + state.span / epsilon)
-        lost = (stalled > 3 and state.size <= rounding) or not math.isfinite(residual)
+        lost = (stalled > 3 and state.size <= rounding) or not math.isfinite(state.size)
         if best.converged or iteration == max_iterations or lost:
             break
         for trial in (1.0, 0.3, 0.1, 0.03, 0.01):

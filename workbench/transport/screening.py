@@ -82,10 +82,11 @@ def screened_plan(
         reach = (tail + margin) * epsilon
         support, least = screen(size, cells, points, cost, g, reach)
         problem = SupportProblem(support, a.log(), people.log(), least, epsilon, tau)
-        better = _solve(problem, g, tolerance if turn else 0.3)
+        complete = len(support.rows) == len(a) * len(people)
+        better = _solve(problem, g, tolerance if turn or complete else 0.3)
         if better is None:
             break
-        if turn and problem.negligible(better, least + reach, g, share):
+        if complete or (turn and problem.negligible(better, least + reach, g, share)):
             return _plan(replace(problem, log_a=filled), better)
         g = better
     matrix = cost(cells, points)
