@@ -15,7 +15,7 @@ FLOORS = [
     {"density"},
     {"transport", "noise"},
     {"metrics"},
-    {"plots", "plots_proximal"},
+    {"plots", "plots_proximal", "plots_transport"},
     {"losses", "models", "data", "localization", "matching"},
     {"sampling", "adversarial", "noisy", "localization_files"},
     {"evaluation", "descent", "localization_scores"},
