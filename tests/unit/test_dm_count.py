@@ -105,6 +105,23 @@ def test_potentials_satisfy_both_marginals():
     assert plan.value == pytest.approx(value, rel=1e-9)
 
 
+@pytest.mark.parametrize("seed", [0, 2, 9, 14, 16, 18, 66, 98])
+def test_problems_that_fall_apart_converge(seed):
+    # few massive cells, clustered points, costs of up to a million epsilon: parts that exchange next to nothing
+    generator = np.random.default_rng(seed)
+    size = generator.integers(3, 40, 2)
+    count = generator.integers(1, 80)
+    points = generator.uniform(0, 1, (count, 2)) * size[::-1] * 8 * generator.choice([1, 0.2])
+    mass = generator.random(size) ** generator.integers(0, 30)
+    if seed % 3 == 0:
+        mass *= generator.random(size) < 0.1
+        mass[0, 0] += 1e-9
+    epsilon = float(10 ** generator.uniform(-2, 1))
+    plan = solve_grid(mass, points, generator.random(count) + 0.01, stride=8, epsilon=epsilon)
+    assert plan.converged
+    assert plan.residual <= 1e-6
+
+
 def test_points_on_one_spot_are_one_point():
     mass, spots = random_density().numpy(), POINTS.numpy()[[0, 1, 1, 2, 0]]
     together = solve_grid(mass, POINTS.numpy(), np.array([2.0, 2.0, 1.0]), stride=8, epsilon=10.0)

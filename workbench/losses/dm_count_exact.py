@@ -70,7 +70,7 @@ def solve_grid(
     a = (mass / mass.sum()).ravel()
     carrying = a > 1e-14 * a.max()  # the rest moves no point's sum
     score, level = _coarse((height, width), a, spots, b, stride, epsilon)
-    powers = range(math.ceil(math.log2(max(level / epsilon, 1))), -1, -1)
+    powers = range(round(math.log2(level / epsilon)), -1, -1)
     state = None
     for power in powers:
         problem = Problem(cells[carrying], a[carrying], spots, b, epsilon * 2**power)
@@ -99,7 +99,8 @@ def _coarse(
     height, width = size
     rows = ((np.arange(height)[:, None] + 0.5) * stride - spots[:, 1]) ** 2
     columns = ((np.arange(width)[:, None] + 0.5) * stride - spots[:, 0]) ** 2
-    level, score = (height**2 + width**2) * stride**2, np.zeros(len(b))
+    largest = (height**2 + width**2) * stride**2
+    level, score = epsilon * 2 ** math.ceil(math.log2(max(largest / epsilon, 1))), np.zeros(len(b))
     while level > max(epsilon, SPACING * height * width * stride**2 / len(b)):
         ahead = _sweeps(a.reshape(size), rows, columns, b, score, level)
         if ahead is None:

@@ -35,12 +35,16 @@ class Problem:
             origin, band = score, min(wanted, left)
         else:
             pairs, origin, band = before.pairs, before.origin, before.band
-        state = State.at(self, score, pairs, origin, band)
+        return State.at(self, score, pairs, origin, band)
+
+    def fed(self, state: "State") -> "State":
+        """The state with the pairs that its starved points would next receive from, so that its errors are exact."""
         hungry = np.flatnonzero(state.error < STARVED)
-        if len(hungry):
-            pairs = pairs.feeding(hungry, self.cells, self.spots, score, self.epsilon, wanted)
-            state = State.at(self, score, pairs, origin, band)
-        return state
+        if not len(hungry):
+            return state
+        wanted = BAND * self.epsilon
+        pairs = state.pairs.feeding(hungry, self.cells, self.spots, state.score, self.epsilon, wanted)
+        return State.at(self, state.score, pairs, state.origin, state.band)
 
 
 @dataclass(frozen=True)
@@ -91,23 +95,43 @@ def newton(problem: Problem, state: State, tolerance: float, most: int = 100) ->
     The first converges from afar where every point can receive; between parts of the crowd that exchange next to
     nothing the dual is nearly piecewise linear, and only its value tells how far to go.
     """
+    state = problem.fed(state)
     for _ in range(most):
         if state.size <= tolerance:
             break
-        received = np.exp(state.received)
-        ahead = problem.evaluate(state.score - _solve(problem, state, received * state.error), state)
-        if ahead.size > 0.7 * state.size:
-            step = _solve(problem, state, problem.b - received)
-            slope = step @ (problem.b - received)
-            for halvings in range(0, 100, 2):
-                length = 0.5**halvings
-                ahead = problem.evaluate(state.score + length * step, state)
-                if ahead.value >= state.value + 1e-4 * length * slope:
-                    break
-            else:  # no rise left to see in rounding
-                ahead = problem.evaluate(state.score - problem.epsilon * state.error, state)
-        state = ahead
+        state = problem.fed(_balanced(problem, state) or _raised(problem, state) or _swept(problem, state))
     return state
+
+
+def _balanced(problem: Problem, state: State) -> State | None:
+    """A Newton step on the errors, or half of it, if that makes the largest of them smaller by a third or more."""
+    step = _solve(problem, state, np.exp(state.received) * state.error)
+    length = min(1.0, LEAST_BAND * problem.epsilon / max(float(np.ptp(step)), 1e-300))
+    for part in (length, length / 2):
+        ahead = problem.evaluate(state.score - part * step, state)
+        if ahead.size <= 0.67 * state.size:
+            return ahead
+    return None
+
+
+def _raised(problem: Problem, state: State) -> State | None:
+    """A Newton step on the dual objective that raises it, unless rounding hides all rise."""
+    gradient = problem.b - np.exp(state.received)
+    step = _solve(problem, state, gradient)
+    slope = step @ gradient
+    span = float(np.square(np.ptp(problem.cells, axis=0)).sum() + problem.epsilon)  # no score differs by more
+    length = min(1.0, span / max(float(np.ptp(step)), 1e-300))
+    for _ in range(40):
+        ahead = problem.evaluate(state.score + length * step, state)
+        if ahead.value >= state.value + 1e-4 * length * slope:
+            return ahead
+        length /= 4
+    return None
+
+
+def _swept(problem: Problem, state: State) -> State:
+    """A Sinkhorn sweep."""
+    return problem.evaluate(state.score - problem.epsilon * state.error, state)
 
 
 def _solve(problem: Problem, state: State, right: Array) -> Array:
