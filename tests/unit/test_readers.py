@@ -152,6 +152,22 @@ def test_jhu_knows_boxes_sizes_levels_and_weather(copies):
     assert data[1].boxes.shape == (0, 4)
 
 
+def test_jhu_labels_with_spaces_for_commas(copies, tmp_path):
+    shutil.copytree(copies("jhu_crowd")[0], tmp_path / "copy")
+    labels = tmp_path / "copy" / "train" / "image_labels.txt"
+    labels.write_text(labels.read_text().replace(",", " ").replace("stadium", "street march"))
+    sample = open_dataset("jhu_crowd", tmp_path / "copy", "train")[1]
+    assert sample.attributes == {"scene": "street march", "weather": "rain", "distractor": 1}
+
+
+def test_a_stated_number_that_is_not_that_of_the_points(copies, tmp_path):
+    shutil.copytree(copies("jhu_crowd")[0], tmp_path / "copy")
+    (tmp_path / "copy" / "test" / "gt" / "0201.txt").write_text("9 9 3 3 1 0\n")
+    with pytest.raises(ValueError, match=r"0201\.txt: \d+ people are stated of 0201 and 1 points .* stated=\"ignore\""):
+        open_dataset("jhu_crowd", tmp_path / "copy", "test").points(0)
+    assert open_dataset("jhu_crowd", tmp_path / "copy", "test", stated="ignore")[0].count == 1
+
+
 @pytest.mark.parametrize("kind", ["jsons", "mats"])
 @pytest.mark.parametrize("lists", [True, False])
 def test_nwpu_in_both_forms_with_and_without_lists(tmp_path, kind, lists):

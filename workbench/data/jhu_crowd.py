@@ -19,7 +19,8 @@ class JHUCrowd(FileDataset):
     """JHU-CROWD++: 4,372 photographs, also of bad weather and of nobody, with a box on every head.
 
     ``{train,val,test}/images/0001.jpg`` with ``gt/0001.txt``: a line a head, ``cx cy w h occlusion blur``. Beside
-    them ``image_labels.txt``: ``id,count,scene,weather,distractor`` a line. Samples know the boxes, the head sizes
+    them ``image_labels.txt``: ``id,count,scene,weather,distractor`` a line (or with
+    spaces for commas). Samples know the boxes, the head sizes
     (their heights), the density level ("low", "medium", "high"), and scene, weather and distractor as attributes.
     Arguments and errors as in :class:`~workbench.data.folders.FileDataset`.
 
@@ -77,6 +78,8 @@ def _labels(path: Path) -> dict[str, tuple[int, dict[str, str | int]]]:
     found: dict[str, tuple[int, dict[str, str | int]]] = {}
     for number, line in enumerate(read_text(path, "list of labels").splitlines(), start=1):
         cells = [cell.strip() for cell in line.split(",")]
+        if len(cells) == 1 and len(words := line.split()) >= len(FIELDS):  # a scene may be several words
+            cells = [*words[:2], " ".join(words[2:-2]), *words[-2:]]
         if not line.strip():
             continue
         if len(cells) != len(FIELDS) or not cells[1].isdecimal() or cells[3] not in WEATHER or cells[4] not in "01":
