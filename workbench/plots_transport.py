@@ -15,11 +15,11 @@ from torch import Tensor
 from workbench.checks import check_not_negative, check_points, check_positive, check_tensor
 from workbench.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, show_density
 
-COLUMN_COLORS = (BLUE, RED, GREEN, PURPLE, ORANGE)
+COLUMN_COLORS = (BLUE, RED, GREEN, PURPLE, ORANGE, "#56B4E9", GREY)
 
 
 def column_color(column: int) -> str:
-    """The colour of an annotation; they come round again after five."""
+    """The colour of an annotation; they come round again after seven."""
     return COLUMN_COLORS[column % len(COLUMN_COLORS)]
 
 
@@ -175,7 +175,7 @@ def show_plan_arrows(
         away = point - start
         distance = np.linalg.norm(away, axis=1, keepdims=True)
         size = length * mass[:, column] / most
-        here, shown = distance[:, 0] == 0, size > 0.01 * length
+        here, shown = distance[:, 0] == 0, size > 0.02 * length
         step = size[:, None] * away / np.where(distance > 0, distance, 1)
         kept = shown & ~here
         ax.quiver(
