@@ -306,6 +306,20 @@ def test_bad_text_is_named(copies, tmp_path, name, file, content, message):
 
 
 @pytest.mark.bad_input
+def test_a_part_of_which_no_image_is_left_is_named(copies, tmp_path):
+    shutil.copytree(copies("nwpu_crowd")[0], tmp_path / "copy")
+    (tmp_path / "copy" / "val.txt").write_text("\n")
+    with pytest.raises(FileNotFoundError, match=r"val\.txt lists no images"):
+        open_dataset("nwpu_crowd", tmp_path / "copy", "val")
+    for image in (tmp_path / "copy" / "images").glob("[35]*.jpg"):
+        if image.stem in ("3610", "5109"):
+            image.unlink()
+    (tmp_path / "copy" / "val.txt").write_text("3098\n3110\n3609\n")
+    with pytest.raises(FileNotFoundError, match="holds no images of the part 'test' of NWPU-Crowd"):
+        open_dataset("nwpu_crowd", tmp_path / "copy", "test")
+
+
+@pytest.mark.bad_input
 def test_bad_maps_and_frames_are_named(tmp_path):
     write_trancos(tmp_path / "trancos")
     savemat(tmp_path / "trancos" / "images" / "image-1-000001mask.mat", {"BW": np.ones((3, 4))})

@@ -148,9 +148,11 @@ class FileDataset(CrowdDataset):
         """The entries of one of ``parts``, each with every file that belongs to it.
 
         Raises:
-            FileNotFoundError: a file is missing; the message names one, and says how many are.
+            FileNotFoundError: a file is missing, and the message names one and says how many are; or there is no image.
         """
         entries = self.entries(self.root, part)
+        if not entries:
+            raise FileNotFoundError(f"{self.root} holds no images of the part {part!r} of {self.title}")
         for kind in ("image", "annotation", *sorted({kind for entry in entries for kind in entry.beside})):
             wanted = [(entry, entry.beside.get(kind) or getattr(entry, kind, None)) for entry in entries]
             missing = [(entry, path) for entry, path in wanted if path is not None and not path.is_file()]

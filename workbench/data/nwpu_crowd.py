@@ -145,6 +145,8 @@ def _listed(root: Path, part: str, images: dict[str, Path]) -> list[str]:
         wrong = next((name for name in names if not name.isdecimal()), None)
         if wrong is not None:
             raise ValueError(f"{file} lists {wrong[:60]!r}, expected numbers of images")
+        if not names:
+            raise FileNotFoundError(f"{file} lists no images")
         return names
     numbers = {name: int(name) for name in images if name.isdecimal() and int(name) <= ANNOTATED}
     names = [name for name, number in numbers.items() if (number in VALIDATION) == (part == "val")]
