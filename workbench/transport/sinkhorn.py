@@ -30,7 +30,9 @@ def sinkhorn(
     .. math:: \min_{P \ge 0} \langle C, P \rangle - \varepsilon H(P) + \tau \mathrm{KL}(P 1 | a)
               + \tau \mathrm{KL}(P^\top 1 | b)
 
-    Eq. (1) with the divergences that eq. (5) and (6) solve it for. With ``tau=None`` the marginals must hold instead.
+    Eq. (1) with the divergences that eq. (5) and (6) solve it for, and :math:`H(P) = -\sum P (\log P - 1)`: the
+    minimiser of eq. (1) with :math:`-\sum P \log P` has the same form, but not the scalings of eq. (6) where the mass
+    is free. With ``tau=None`` the marginals must hold instead.
     With ``entropy="relative"`` the regulariser is :math:`+ \varepsilon \mathrm{KL}(P | a b^\top)`. The plan is
 
     .. math:: P_{ij} = e^{(f_i + g_j - C_{ij}) / \varepsilon} \;\text{(Shannon)}, \qquad
