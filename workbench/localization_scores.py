@@ -4,7 +4,7 @@ True positives, false alarms and misses are summed over all images before anythi
 would be 0 / 0 is 0, as in the published evaluation code: a set without people and without predictions scores 0.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -258,7 +258,7 @@ def average_precision(predicted: Points, scores: Sequence[Float[Tensor, "_"]], t
     return float((np.diff(hits, prepend=0) * hits / (last + 1)).sum() / max(people, 1))
 
 
-def _images(predicted: Sequence, truth: Sequence, progress: bool, name: str) -> Iterable[tuple]:
+def _images(predicted: Sequence, truth: Sequence, progress: bool, name: str) -> tqdm:
     """Images in pairs, with a progress bar where one is asked for."""
     if len(predicted) != len(truth):
         raise ValueError(f"predicted holds {len(predicted)} images and truth {len(truth)}, expected as many")

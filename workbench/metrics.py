@@ -13,6 +13,9 @@ from workbench.checks import check_points, check_positive, check_tensor, check_w
 LEVELS = {"low": (0, 50), "medium": (51, 500), "high": (501, float("inf"))}
 """JHU-CROWD++'s density levels: people in the image, both ends included."""
 
+NWPU_LEVELS = {"S0": (0, 0), "S1": (1, 100), "S2": (101, 500), "S3": (501, 5000), "S4": (5001, float("inf"))}
+"""NWPU-Crowd's density levels, for :func:`per_level`."""
+
 
 def count_pairs(truth: ArrayLike, predicted: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Both as float64 vectors.
@@ -141,6 +144,41 @@ def game(
     truth = torch.zeros(parts, parts, dtype=torch.float64)
     truth.index_put_((row, column), torch.ones(len(points), dtype=torch.float64), accumulate=True)
     return float((predicted - truth).abs().sum())
+
+
+def mean_game(
+    densities: Sequence[Float[Tensor, "_ _"]],
+    points: Sequence[Float[Tensor, "_ 2"]],
+    *,
+    stride: float,
+    levels: Sequence[int] = (0, 1, 2, 3),
+    sizes: Sequence[tuple[float, float]] | None = None,
+) -> dict[int, float]:
+    """GAME of a data set, level -> the mean over its images; the levels that TRANCOS is scored at.
+
+    Args:
+        densities: an image each, (H, W), people per cell.
+        points: an image each, (N, 2), image pixels.
+        stride: side of a cell in image pixels.
+        levels: which.
+        sizes: (height, width) of each image in pixels; those of the maps if None.
+
+    Raises:
+        ValueError: no image, or numbers of images that differ; and what :func:`game` raises.
+    """
+    if not len(densities) or len(densities) != len(points) or (sizes is not None and len(sizes) != len(points)):
+        raise ValueError(
+            f"densities holds {len(densities)} images, points {len(points)}"
+            f"{'' if sizes is None else f', sizes {len(sizes)}'}; expected as many, at least one"
+        )
+    extents: Sequence[tuple[float, float] | None] = [None] * len(points) if sizes is None else sizes
+    images = list(zip(densities, points, extents, strict=True))
+    return {
+        level: float(
+            np.mean([game(density, people, level, stride=stride, size=size) for density, people, size in images])
+        )
+        for level in levels
+    }
 
 
 def shares(cells: int, stride: float, length: float, parts: int) -> Float[Tensor, "parts cells"]:

@@ -21,7 +21,7 @@ FLOORS = [
     {"evaluation", "descent", "localization_scores"},
     {"training", "records"},
     {"predict", "plots_localization"},
-    {"experiment", "runs", "notebook_parameters", "notebook_status"},
+    {"experiment", "runs", "localize", "notebook_parameters", "notebook_status"},
     {"notebooks", "notebook_worker", "reports", "explore", "sweeps"},
     {"commands"},
     {"cli"},

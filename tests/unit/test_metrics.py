@@ -54,6 +54,19 @@ def test_game_shares_a_cell_between_the_regions_it_lies_in():
     assert M.game(one_cell, torch.tensor([[5.0, 5.0]]), 0, stride=8, size=(6, 6)) == 3
 
 
+def test_mean_game_of_two_images():
+    wrong, right = torch.zeros(4, 4), torch.zeros(4, 4)
+    wrong[0, 0] = right[3, 3] = 1
+    people = [torch.tensor([[31.0, 31.0]])] * 2
+    assert M.mean_game([wrong, right], people, stride=8) == {0: 0, 1: 1, 2: 1, 3: 1.75}
+    assert M.mean_game([right], people[:1], stride=8, levels=(2,), sizes=[(32, 32)]) == {2: 0}
+
+
+def test_levels_of_nwpu():
+    rows = M.per_level([0, 1, 100, 500, 5001], [0, 2, 100, 500, 5000], M.NWPU_LEVELS)
+    assert {name: row["images"] for name, row in rows.items()} == {"S0": 1, "S1": 2, "S2": 1, "S4": 1}
+
+
 def test_game_never_falls_with_the_level():
     torch.manual_seed(0)
     points = torch.rand(40, 2) * 80
@@ -72,6 +85,8 @@ def test_game_never_falls_with_the_level():
         (lambda: M.per_level([7], [7], {"none": (0, 5)}), "7 people belongs to none"),
         (lambda: M.game(torch.zeros(2, 2), torch.tensor([[99.0, 0.0]]), 0, stride=8), "outside the image"),
         (lambda: M.game(torch.zeros(2, 2), torch.zeros(0, 2), -1, stride=8), "level is -1"),
+        (lambda: M.mean_game([], [], stride=8), "at least one"),
+        (lambda: M.mean_game([torch.zeros(2, 2)], [], stride=8), "1 images, points 0"),
         (lambda: M.group_means([1, 2], [0]), "expected the same"),
     ],
 )

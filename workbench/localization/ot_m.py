@@ -1,0 +1,130 @@
+r"""Optimal-transport minimization: the points whose transport from the density is cheapest.
+
+.. math:: \min_{y_1 \dots y_n} \min_{P} \; \langle C(y), P \rangle - \varepsilon H(P)
+          + \tau \mathrm{KL}(P 1 | a) + \tau \mathrm{KL}(P^\top 1 | 1), \qquad C_{ij} = \|x_i - y_j\|^2
+
+Alternately the converged plan between the density a and the points, and each point at the barycentre of what the plan
+sends to it, which is where its part of the transport costs least.
+
+Reference:
+    Lin and Chan, "Optimal Transport Minimization: Crowd Localization on Density Maps for Semi-Supervised Counting",
+    CVPR 2023.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.checks import check_choice, check_not_negative, check_points, check_positive, check_tensor, check_whole
+from workbench.localization.ot_m_official import official_points, random_start
+from workbench.localization.start import bisection_start, separated
+from workbench.points import cell_centres
+from workbench.transport import TransportCost
+from workbench.transport.screening import screened_plan
+
+OT_M_EPSILONS = (1.0, 0.5, 0.25)
+"""Of the default, one after the other, in square cells: a wide kernel sees through the blur of a map, a narrow one sets
+apart who stands close."""
+STILL = 0.02  # cells: the largest move of a point at which the steps end
+
+
+def ot_m(
+    density: Float[Tensor, "h w"],
+    *,
+    stride: int = 8,
+    convention: str = "paper",
+    start: Float[Tensor, "n 2"] | None = None,
+    epsilons: Sequence[float] = OT_M_EPSILONS,
+    tau_ratio: float = 40.0,
+    steps: int = 8,
+    seed: int = 0,
+) -> Float[Tensor, "n 2"]:
+    """People by optimal-transport minimization: as many points as the density holds people.
+
+    The density is scaled so that its sum is that number. The start is the map cut into pieces of one person each
+    (:func:`bisection_start`); each plan is converged; people whom the map shows in one place are spread over a cell
+    there, so that no point comes twice. Nothing is drawn: the result is the same on every run.
+
+    Args:
+        density: (H, W), people per cell, >= 0.
+        stride: side of a cell in image pixels.
+        convention: "paper", or "official" for the published implementation: a random start, its unconverged plans, at
+            most 16 steps; ``epsilons``, ``tau_ratio`` and ``steps`` have no meaning there.
+        start: (N, 2), x then y, image pixels: where to start from; then there are N points.
+        epsilons: entropic regularisation in square cells, one after the other.
+        tau_ratio: tau over epsilon. The smaller, the less density is fetched from afar where a map's local counts are
+            no whole numbers of people.
+        steps: most steps at each epsilon.
+        seed: of the published implementation's random start.
+
+    Returns:
+        (N, 2), x then y, image pixels, N the sum of the density rounded half up; of the density's dtype. At a map's
+        border a point is at least half a cell inside, but for people of one place.
+
+    Raises:
+        TypeError: density or start are not floating-point tensors.
+        ValueError: wrong shapes, NaN or infinite values, negative values, a number out of range.
+    """
+    check_tensor(density, "density", shape=(None, None))
+    check_not_negative(density, "density")
+    check_whole(stride, "stride")
+    check_choice(convention, ("paper", "official"), "convention")
+    check_positive(tau_ratio, "tau_ratio")
+    check_whole(steps, "steps")
+    for epsilon in epsilons:
+        check_positive(epsilon, "epsilons")
+    height, width = density.shape
+    if start is not None:
+        check_points(start, "start", size=(height * stride, width * stride))
+    density = density.detach()
+    people = math.floor(float(density.double().sum()) + 0.5) if start is None else len(start)
+    if not people:
+        return density.new_zeros(0, 2)
+    if not bool((density > 0).any()):
+        raise ValueError(f"density is zero everywhere, expected some for the {people} points of start")
+    if convention == "official":
+        if start is None:
+            start = random_start(density, people, stride=stride, seed=seed)
+        return official_points(density, start.to(density), stride=stride)
+    fine = density.double()
+    fine = fine * (people / fine.sum())
+    points = bisection_start(fine, people) if start is None else start.to(fine) / stride
+    for epsilon in epsilons:
+        points = _minimize(fine, points, epsilon, tau_ratio * epsilon, steps)
+    return (separated(points) * stride).to(density)
+
+
+def _minimize(
+    density: Float[Tensor, "h w"], points: Float[Tensor, "n 2"], epsilon: float, tau: float, steps: int
+) -> Float[Tensor, "n 2"]:
+    """Plan and barycentre in turn, in cells."""
+    cells = cell_centres((density.shape[0], density.shape[1]), 1, dtype=density.dtype, device=density.device)
+    for _ in range(steps):
+        moved = barycentres(density, cells, points, epsilon=epsilon, tau=tau)
+        move = float(torch.linalg.vector_norm(moved - points, dim=1).max())
+        points = moved
+        if move < STILL:
+            break
+    return points
+
+
+def barycentres(
+    density: Float[Tensor, "h w"],
+    cells: Float[Tensor, "k 2"],
+    points: Float[Tensor, "n 2"],
+    *,
+    epsilon: float,
+    tau: float,
+) -> Float[Tensor, "n 2"]:
+    """The barycentre of what the converged plan sends to each point; a point that receives nothing stays."""
+    people = torch.ones_like(points[:, 0])
+    tiny = torch.finfo(density.dtype).tiny
+    plan = screened_plan(density, cells, points, people, TransportCost("squared"), epsilon=epsilon, tau=tau, floor=tiny)
+    row, column = plan.support.rows.long(), plan.support.columns.long()
+    mass = plan.log_values.exp() * (density.flatten() > 0)[row]
+    received = torch.zeros_like(people).index_add_(0, column, mass)
+    sums = torch.zeros_like(points).index_add_(0, column, mass[:, None] * cells[row])
+    return torch.where((received > 1e-9)[:, None], sums / received.clamp(min=1e-9)[:, None], points)
