@@ -25,6 +25,7 @@ from workbench.losses import build_loss
 from workbench.metrics import mae
 from workbench.models import CountingModel, build_model
 from workbench.models.weights import load_weights, read_state
+from workbench.noisy import NoisyAnnotations
 from workbench.records import Record, Table, Timing, now, read_record, versions
 from workbench.sampling import build_sampler
 from workbench.training import Step, build_optimizer, build_schedule, fit, mean_density
@@ -49,6 +50,9 @@ class Config(BaseModel):
     loss_options: dict[str, Any] = Field(default_factory=dict)
     sampler: str = "random"
     sampler_options: dict[str, Any] = Field(default_factory=dict)
+    noise: Literal["uniform", "gaussian"] | None = None  # of the training annotations, see workbench.noisy
+    noise_amount: float = Field(0.0, ge=0)
+    evaluate_on: Literal["test", "val"] = "test"
     crop: int = Field(128, ge=16)
     flip: bool = True
     batch_size: int = Field(8, ge=1)
@@ -122,7 +126,7 @@ def run_experiment(
     on_step: OnStep | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> Record:
-    """Train, choose the weights on held-out training images, and score them on the test images.
+    """Train, choose the weights on held-out training images, and score them on the images of ``evaluate_on``.
 
     Args:
         config: the configuration.
@@ -149,8 +153,13 @@ def run_experiment(
     def data(split: str) -> Any:
         return open_dataset(config.dataset, root=config.root, split=split, **config.dataset_options)
 
-    train, held_out, test = data("train"), data("val"), data("test")
-    patches = TrainingPatches(train, config.crop, flip=config.flip)
+    train, held_out, test = data("train"), data("val"), data(config.evaluate_on)
+    if not test[0].annotated:
+        raise ValueError(f"{config.dataset} has no labels for its {config.evaluate_on} images, set evaluate_on=val")
+    shown = (
+        NoisyAnnotations(train, config.noise, amount=config.noise_amount, seed=config.seed) if config.noise else train
+    )
+    patches = TrainingPatches(shown, config.crop, flip=config.flip)
     model = build_model(config.model, weights=config.weights, **config.model_options)
     if config.calibrate:
         model.calibrate(mean_density(patches, model.stride))

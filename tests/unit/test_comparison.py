@@ -1,0 +1,35 @@
+import pytest
+
+from workbench.comparison import LOSSES, network_config, verdict
+from workbench.losses import build_loss
+
+
+def test_every_loss_of_the_table_can_be_built():
+    for name, options in LOSSES.values():
+        build_loss(name, **options)
+
+
+def test_the_same_network_is_the_same_run():
+    settings = {"seed": 1, "length": 80, "epochs": 4, "width": 0.1}
+    one = network_config("l2", {"sigma": 6.4}, **settings)
+    assert one == network_config("l2", {"sigma": 6.4}, **settings)
+    assert one.identity != network_config("l2", {"sigma": 6.4}, **(settings | {"seed": 2})).identity
+    assert network_config("l2", {}, **settings, batch_size=3).batch_size == 3
+
+
+def test_published_networks_start_from_imagenet():
+    config = network_config("l2", {}, seed=0, length=80, epochs=4, width=1.0, model="vgg19", dataset="ucf_qnrf")
+    assert (config.weights, config.learning_rate, config.dataset_options) == ("imagenet", 1e-5, {})
+
+
+def test_verdicts_by_hand():
+    assert verdict([3.0, 5.0], [1.0, 1.0]) == "holds (+3.00 ± 1.00 people)"
+    assert verdict([1.0, 1.0], [3.0, 5.0]).startswith("does not hold (-3.00")
+    assert verdict([2.0, 4.0], [1.0, 4.0]).startswith("undecided (+0.50")
+    assert verdict([2.0], [1.0]) == "not enough evidence at this preset"
+
+
+@pytest.mark.bad_input
+def test_an_unknown_key_is_named():
+    with pytest.raises(ValueError, match="unknown key 'width_'"):
+        network_config("l2", {}, seed=0, length=8, epochs=1, width=0.1, width_=3)
