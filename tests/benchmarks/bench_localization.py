@@ -82,13 +82,11 @@ def otm():
         distinct = len(torch.unique(found, dim=0))
         print(f"OT-M, {side} x {side}, {number} people: {seconds:.2f} s in all, {distinct} distinct points", flush=True)
         cells, points = cell_centres((side, side), 1, dtype=torch.float64), bisection_start(density, number)
-        ones = torch.ones(number, dtype=torch.float64)
+        mass, ones = density.flatten(), torch.ones(number, dtype=torch.float64)
         for epsilon in epsilons:
             mine, fast = timed(lambda at=(density, cells, points), e=epsilon: barycentres(*at, epsilon=e, tau=40 * e))
             cost = TransportCost("squared")(cells, points)
-            plan, slow = timed(
-                lambda c=cost, a=density.flatten(), b=ones, e=epsilon: sinkhorn(c, a, b, epsilon=e, tau=40 * e)
-            )
+            plan, slow = timed(lambda c=cost, a=mass, b=ones, e=epsilon: sinkhorn(c, a, b, epsilon=e, tau=40 * e))
             peer = plan.matrix.T @ cells / plan.column_marginal[:, None]
             apart = 8 * float(torch.linalg.vector_norm(mine - peer, dim=1).max())
             print(
