@@ -85,7 +85,7 @@ def otm():
         mass, ones = density.flatten(), torch.ones(number, dtype=torch.float64)
         for epsilon in epsilons:
             mine, fast = timed(lambda at=(density, cells, points), e=epsilon: barycentres(*at, epsilon=e, tau=40 * e))
-            cost = TransportCost("squared")(cells, points)
+            cost, mass = TransportCost("squared")(cells, points), density.flatten()
             plan, slow = timed(lambda c=cost, a=mass, b=ones, e=epsilon: sinkhorn(c, a, b, epsilon=e, tau=40 * e))
             peer = plan.matrix.T @ cells / plan.column_marginal[:, None]
             apart = 8 * float(torch.linalg.vector_norm(mine - peer, dim=1).max())

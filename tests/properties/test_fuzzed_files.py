@@ -14,6 +14,8 @@ from layouts_sets import WRITERS, write_nwpu_crowd
 
 from workbench.data import open_dataset
 
+pytestmark = pytest.mark.pipeline
+
 SIZE = (72, 150)
 
 

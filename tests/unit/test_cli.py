@@ -14,6 +14,8 @@ from workbench.cli import app
 from workbench.commands.output import assignments
 from workbench.commands.training import _config
 
+pytestmark = pytest.mark.pipeline
+
 
 def call(*arguments: object):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.pipeline
+
 PACKAGE = Path(__file__).parents[2] / "workbench"
 # Imports run downwards only: a room may import rooms of a lower floor, and its own.
 FLOORS = [

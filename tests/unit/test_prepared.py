@@ -20,6 +20,8 @@ from workbench.data.preparing import prepare
 from workbench.data.shanghaitech import ShanghaiTechA
 from workbench.data.validate import reader
 
+pytestmark = pytest.mark.pipeline
+
 KNOWN = ("points", "boxes", "head_sizes", "roi", "perspective", "depth")
 
 

@@ -18,6 +18,8 @@ from packaging.version import Version
 
 from workbench.points import flip
 
+pytestmark = pytest.mark.pipeline
+
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DECLARED = [Requirement(text) for text in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]]

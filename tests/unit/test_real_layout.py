@@ -9,6 +9,8 @@ from typer.testing import CliRunner
 
 from workbench.cli import app
 
+pytestmark = pytest.mark.pipeline
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):

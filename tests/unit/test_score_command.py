@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 from workbench.cli import app
 from workbench.localization_files import Heads, write_predictions, write_truth
 
+pytestmark = pytest.mark.pipeline
+
 LAYOUTS = Path(__file__).parents[1] / "parity/data/shanghaitech_a_localization.npz"
 
 

@@ -18,6 +18,8 @@ from workbench.models import build_model
 from workbench.sampling import build_sampler
 from workbench.training import build_optimizer, build_schedule, fit, mean_density, random_state, restore_random_state
 
+pytestmark = pytest.mark.pipeline
+
 CONFIG = {
     "dataset_options": {"preset": "small", "length": 12, "validation": 0.25},
     "model": "mcnn",
