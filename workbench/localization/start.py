@@ -8,7 +8,7 @@ from torch import Tensor
 from workbench.checks import check_not_negative, check_tensor, check_whole
 
 CLOSE = 0.1  # cells: points nearer than that are people of one place
-SAME = 1e-6
+SAME = 1e-3
 
 
 def bisection_start(density: Float[Tensor, "h w"], people: int) -> Float[Tensor, "n 2"]:
