@@ -18,11 +18,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.losses.generalized_schedule import CHUNK, Published, PublishedSchedule, published_solution
+from workbench.losses.generalized_schedule import PublishedSchedule, published_solution
 from workbench.losses.generalized_terms import divergence
 from workbench.transport import TransportCost
-
-TRACE = 1e-20  # what the implementation adds to the plan in its entropy
 
 
 def official_terms(
@@ -64,8 +62,10 @@ def official_terms(
         return {"transport": mass, "entropy": 0 * mass, "pixel": tau * mass, "point": tau * mass}
     with torch.no_grad():
         plan = published_solution(density.detach(), cells, points, people, cost, schedule)
-        moved = density.detach() * plan.u * (plan.kernel @ plan.v)
-        entropy, slope = _mean_entropy(density.detach(), plan)
+        held = plan.share.sum(1)
+        moved = density.detach() * held
+        entropy = density.detach() @ plan.log / plan.share.numel()
+        slope = (plan.log + held) / plan.share.numel()
     terms = {
         "transport": _dual_value(density, plan.f, schedule) + _dual_value(people, plan.g, schedule),
         "entropy": schedule.blur * (entropy + slope @ (density - density.detach())),
@@ -73,7 +73,7 @@ def official_terms(
     if pixel is not None:
         terms["pixel"] = tau * divergence(pixel, moved, density)
     if point is not None:
-        terms["point"] = tau * divergence(point, plan.v * ((density * plan.u) @ plan.kernel), people)
+        terms["point"] = tau * divergence(point, density @ plan.share, people)
     return terms
 
 
@@ -83,16 +83,3 @@ def _dual_value(mass: Tensor, potential: Tensor, schedule: PublishedSchedule) ->
         return mass @ potential
     scale = schedule.rho + schedule.blur**schedule.p / 2
     return mass @ (-scale * torch.expm1(-potential / schedule.rho))
-
-
-def _mean_entropy(density: Tensor, plan: Published) -> tuple[Tensor, Tensor]:
-    """The mean of P log P over all pairs, and its slope in each cell's density."""
-    slope, held = torch.empty_like(density), plan.u * (plan.kernel @ plan.v)
-    rows = max(CHUNK // len(plan.v), 1)
-    for start in range(0, len(density), rows):
-        part = slice(start, start + rows)
-        share = (plan.kernel[part] * plan.v).mul_(plan.u[part, None])
-        log = (share * density[part, None]).add_(TRACE).log_()
-        slope[part] = torch.linalg.vecdot(share, log)
-    # (what TRACE itself adds to the value, 46 TRACE, is far below rounding)
-    return density @ slope / plan.kernel.numel(), (slope + held) / plan.kernel.numel()

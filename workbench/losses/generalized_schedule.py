@@ -17,6 +17,7 @@ from workbench.checks import check_positive
 from workbench.transport import TransportCost
 
 CHUNK = 1 << 16  # entries that are computed at a time: temporaries stay in the cache
+TRACE = 1e-20  # what the implementation adds to the plan in its entropy
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,13 @@ def diameter(cells: Float[Tensor, "n 2"], points: Float[Tensor, "m 2"]) -> float
 class GibbsKernel:
     r"""The kernel :math:`K_{ij} = \exp(-(C_{ij} - c_i) / \varepsilon)` with :math:`c_i = \min_j C_{ij}`.
 
+    Powers are those of 2, which are about three times faster than those of e.
+
     Attributes:
-        matrix: (n, m), entries in [0, 1]; those below the square root of the smallest normal number are 0.
+        matrix: (n, m), entries in [0, 1]; 0 where they would come near the smallest normal number.
         nearest: (n,), c.
         epsilon: at which the matrix stands.
-        lowest: logarithms are not taken below this.
+        lowest: binary logarithms end here.
     """
 
     def __init__(
@@ -84,16 +87,16 @@ class GibbsKernel:
         self.matrix = cells.new_empty(len(cells), len(points))
         self.nearest = cells.new_empty(len(cells))
         self.epsilon = epsilon
-        # -80 in single precision: exp of less is an order of magnitude slower and no longer a normal number
-        self.lowest = 0.92 * math.log(torch.finfo(cells.dtype).tiny)
+        # -116 in single precision: what is no longer a normal number is slow to compute and to compute with
+        self.lowest = 0.92 * math.log2(torch.finfo(cells.dtype).tiny)
+        points = points.T.contiguous().T  # x and y each in one piece
         rows = max(CHUNK // len(points), 1)
         for start in range(0, len(cells), rows):
-            part = cost(cells[start : start + rows], points)
-            nearest = part.amin(1)
-            self.nearest[start : start + rows] = nearest
-            # (c - C) / epsilon in one pass
-            part = torch.addcmul((nearest / epsilon)[:, None], part, part.new_tensor(-1 / epsilon))
-            torch.exp(part.clamp_(min=self.lowest), out=self.matrix[start : start + rows])
+            part = slice(start, start + rows)
+            entries = cost(cells[part], points)
+            torch.amin(entries, 1, out=self.nearest[part])
+            kernel = torch.sub(self.nearest[part, None], entries, out=self.matrix[part])
+            kernel.mul_(math.log2(math.e) / epsilon).clamp_(min=self.lowest).exp2_()
 
     def products(
         self, epsilon: float, columns: Float[Tensor, "m"], rows: Float[Tensor, "n"]
@@ -107,39 +110,38 @@ class GibbsKernel:
         whole = math.isclose(ratio, 2**squarings, rel_tol=1e-12)
         # what would square to less than a normal number is slow to compute with, and next to nothing
         tiny = torch.finfo(self.matrix.dtype).tiny
-        height = max(4 * CHUNK // self.matrix.shape[1], 1)
-        reached_rows, reached_columns = [], torch.zeros_like(columns)
-        for part, row in zip(self.matrix.split(height), rows.split(height), strict=True):
+        height = max((4 if whole else 1) * CHUNK // len(columns), 1)
+        reached_rows, reached_columns = torch.empty_like(rows), torch.zeros_like(columns)
+        for start in range(0, len(rows), height):
+            part = slice(start, start + height)
+            kernel = self.matrix[part]
             if not whole:
-                part.clamp_(min=tiny).log_().mul_(ratio).clamp_(min=self.lowest).exp_()
+                kernel.clamp_(min=tiny).log2_().mul_(ratio).clamp_(min=self.lowest).exp2_()
+                torch.threshold_(kernel, 2 ** (self.lowest + 1), 0.0)  # what ended there
             for _ in range(squarings if whole else 0):
-                torch.threshold_(part, tiny**0.5, 0.0)
-                part.mul_(part)
-            reached_rows.append(part.mv(columns))
-            reached_columns.addmv_(part.T, row)
+                torch.threshold_(kernel, tiny**0.5, 0.0)
+                kernel.mul_(kernel)
+            torch.mv(kernel, columns, out=reached_rows[part])
+            reached_columns.addmv_(kernel.T, rows[part])
         self.epsilon = epsilon
-        return torch.cat(reached_rows), reached_columns
+        return reached_rows, reached_columns
 
 
 @dataclass(frozen=True)
 class Published:
-    r"""The plan that the schedule ends with, :math:`P_{ij} = a_i u_i K_{ij} v_j`, and its potentials.
+    r"""The potentials that the schedule ends with and their plan, :math:`P_{ij} = a_i S_{ij}`.
 
     Attributes:
         f: (n,), F.
         g: (m,), G.
-        kernel: (n, m), K.
-        u: (n,).
-        v: (m,), with b in it.
-        epsilon: the last one.
+        share: (n, m), S: a row of the plan for one person.
+        log: (n,), the sums over j of :math:`S_{ij} \log P_{ij}`.
     """
 
     f: Float[Tensor, "n"]
     g: Float[Tensor, "m"]
-    kernel: Float[Tensor, "n m"]
-    u: Float[Tensor, "n"]
-    v: Float[Tensor, "m"]
-    epsilon: float
+    share: Float[Tensor, "n m"]
+    log: Float[Tensor, "n"]
 
 
 def published_solution(
@@ -198,12 +200,10 @@ def _by_kernel(
     if pair is None:
         return None
     f, g = pair
-    epsilon = epsilons[-1]
-    columns = log_b + g / epsilon
+    columns = log_b + g / epsilons[-1]
     top = columns.amax()
-    return Published(
-        f, g, kernel.matrix, ((f - kernel.nearest) / epsilon + top).exp_(), (columns - top).exp_(), epsilon
-    )
+    rows = ((f - kernel.nearest) / epsilons[-1] + top).exp_()
+    return _published(f, g, kernel.matrix, a, rows, (columns - top).exp_())
 
 
 def _by_logarithm(a: Tensor, cost: Tensor, b: Tensor, schedule: PublishedSchedule, epsilons: list[float]) -> Published:
@@ -222,4 +222,16 @@ def _by_logarithm(a: Tensor, cost: Tensor, b: Tensor, schedule: PublishedSchedul
         f, g = (f + new_f) / 2, (g + new_g) / 2
     f, g = answer(cost, b, g, epsilons[-1]), answer(cost.T, a, f, epsilons[-1])
     kernel = ((f[:, None] + g - cost) / epsilons[-1]).exp_()
-    return Published(f, g, kernel, torch.ones_like(f), b, epsilons[-1])
+    return _published(f, g, kernel, a, torch.ones_like(f), b)
+
+
+def _published(f: Tensor, g: Tensor, kernel: Tensor, a: Tensor, u: Tensor, v: Tensor) -> Published:
+    """The plan of one person a row, u K v, in place of the kernel, and its logarithms."""
+    log = torch.empty_like(f)
+    height = max(CHUNK // len(g), 1)
+    for start in range(0, len(f), height):
+        part = slice(start, start + height)
+        share = kernel[part].mul_(v).mul_(u[part, None])
+        moved = (share * a[part, None]).add_(TRACE).log2_()
+        torch.sum(moved.mul_(share), 1, out=log[part])
+    return Published(f, g, kernel, log.mul_(math.log(2)))
