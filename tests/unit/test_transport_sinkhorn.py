@@ -200,3 +200,14 @@ def test_bad_input(change, error, message):
     cost, a, b = (arguments.pop(name) for name in ("cost", "a", "b"))
     with pytest.raises(error, match=message):
         sinkhorn(cost, a, b, **arguments)
+
+
+def test_one_row_shares_itself_out():
+    """The violation after a sweep is rounding alone: it must not be taken for a step to make."""
+    for seed in range(200):
+        generator = torch.Generator().manual_seed(seed)
+        cost = 2 * torch.rand(1, 2, generator=generator, dtype=torch.float64)
+        b = torch.rand(2, generator=generator, dtype=torch.float64) + 0.01
+        plan = sinkhorn(cost, b.sum()[None], b, epsilon=0.3)
+        assert plan.converged
+        assert torch.allclose(plan.matrix[0], b, rtol=1e-9)

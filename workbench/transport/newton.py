@@ -92,9 +92,11 @@ def newton_step(
     remainder = right = centred(right / scale)
     step = torch.zeros_like(right)
     direction = remainder
-    size = first = inner(remainder, remainder)
+    size = inner(remainder, remainder)
+    # of a right-hand side that is constant but for rounding, centring leaves the rounding: nothing to solve for
+    enough = max(tolerance**2 * size, (8 * torch.finfo(right.dtype).eps) ** 2 * float(weight.sum()))
     for _ in range(most):
-        if size <= tolerance**2 * first:
+        if size <= enough:
             break
         image = centred(direction / damping - damping * share(direction))
         curvature = inner(direction, image)
