@@ -231,7 +231,7 @@ def _close(work: _Work, process: subprocess.Popen[bytes], *, interrupted: bool =
         update = {"error": status.error.model_copy(update={"traceback": tail})}
     else:
         update = {}
-    if not tail:
+    if not tail or status.state == "completed":  # what cells print is in the notebook; this is the kernel's own chatter
         log.unlink(missing_ok=True)
     status = status.model_copy(update=update | {"seconds": seconds})
     status.write(work.folder)
