@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from filelock import FileLock
 from lightning_fabric import Fabric, seed_everything
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -28,6 +29,7 @@ from workbench.models.weights import load_weights, read_state
 from workbench.noisy import NoisyAnnotations
 from workbench.records import Record, Table, Timing, now, read_record, versions
 from workbench.sampling import build_sampler
+from workbench.source import source_digest
 from workbench.training import Step, build_optimizer, build_schedule, fit, mean_density
 
 OnStep = Callable[[Step], None]
@@ -75,29 +77,23 @@ class Config(BaseModel):
         return json.dumps(self.model_dump(mode="json"), sort_keys=True)
 
 
-def source_digest() -> str:
-    """A digest of the package's own source: results of other code are other results."""
-    digest = hashlib.sha256()
-    package = Path(__file__).parent
-    for path in sorted(package.rglob("*.py")):
-        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
-
-
 def run_once(
     config: Config, root: str | Path, *, on_step: OnStep | None = None, on_epoch: OnEpoch | None = None
 ) -> tuple[Record, Path]:
     """Run an experiment in its own folder below ``root``, or take the result that lies there already.
 
     The folder is named after the configuration and the package's source, so that a result is never taken for that of
-    another configuration or of other code. Notebooks that compare the same models share them so.
+    another configuration or of other code. Notebooks that compare the same models share them so; of two processes that
+    ask for one run at the same time the second waits for the first.
 
     Returns:
         The record, and the folder with the weights.
     """
     digest = hashlib.sha256(f"{config.identity}\0{source_digest()}".encode()).hexdigest()[:12]
     folder = Path(root) / f"{config.model}-{config.loss}-{config.sampler}-{digest}"
-    return run_experiment(config, folder, on_step=on_step, on_epoch=on_epoch), folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "lock"):  # the system frees it when its holder dies
+        return run_experiment(config, folder, on_step=on_step, on_epoch=on_epoch), folder
 
 
 def build_config(**options: Any) -> Config:

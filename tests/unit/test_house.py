@@ -12,7 +12,7 @@ pytestmark = pytest.mark.pipeline
 PACKAGE = Path(__file__).parents[2] / "workbench"
 # Imports run downwards only: a room may import rooms of a lower floor, and its own.
 FLOORS = [
-    {"checks", "registry", "files", "project", "published"},
+    {"checks", "registry", "files", "project", "published", "source"},
     {"points"},
     {"density"},
     {"transport", "noise"},
@@ -25,7 +25,9 @@ FLOORS = [
     {"predict", "plots_localization"},
     {"experiment", "runs"},
     {"comparison", "localize", "notebook_parameters", "notebook_status"},
-    {"notebooks", "notebook_worker", "reports", "explore", "sweeps"},
+    {"notebook_worker", "sweep_grid"},
+    {"notebooks", "sweep_cell", "sweep_progress"},
+    {"reports", "explore", "sweeps"},
     {"commands"},
     {"cli"},
 ]

@@ -18,10 +18,16 @@ class Draw(NamedTuple):
 
     Everything random done to the sample comes from ``seed`` alone, so a draw gives the same pixels in any worker
     process and after a resumed run.
+
+    Attributes:
+        index: of the sample.
+        seed: of what is done to it by chance.
+        zoom: side of the part of the image that is shown over that of the sample itself; 1 shows the sample.
     """
 
     index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a draw
     seed: int
+    zoom: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ product comes out too small to be trusted the readable one, on logarithms, start
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -75,9 +75,10 @@ class GibbsKernel:
     Powers are those of 2, which are about three times faster than those of e.
 
     Attributes:
-        matrix: (n, m), entries in [0, 1]; 0 where they would come near the smallest normal number.
+        matrix: (n, m), the kernel; once epsilon has fallen by anything but a power of 2, its binary logarithm.
         nearest: (n,), c.
         epsilon: at which the matrix stands.
+        logarithmic: whether the matrix holds logarithms.
         lowest: binary logarithms end here.
     """
 
@@ -87,8 +88,11 @@ class GibbsKernel:
         self.matrix = cells.new_empty(len(cells), len(points))
         self.nearest = cells.new_empty(len(cells))
         self.epsilon = epsilon
+        self.logarithmic = False
         # -116 in single precision: what is no longer a normal number is slow to compute and to compute with
         self.lowest = 0.92 * math.log2(torch.finfo(cells.dtype).tiny)
+        # the nearest cost is taken out, and a constant with it
+        offset, cost = (cost.offset, replace(cost, offset=0.0)) if cells.dtype == torch.float32 else (0.0, cost)
         points = points.T.contiguous().T  # x and y each in one piece
         rows = max(CHUNK // len(points), 1)
         for start in range(0, len(cells), rows):
@@ -97,6 +101,7 @@ class GibbsKernel:
             torch.amin(entries, 1, out=self.nearest[part])
             kernel = torch.sub(self.nearest[part, None], entries, out=self.matrix[part])
             kernel.mul_(math.log2(math.e) / epsilon).clamp_(min=self.lowest).exp2_()
+        self.nearest -= offset
 
     def products(
         self, epsilon: float, columns: Float[Tensor, "m"], rows: Float[Tensor, "n"]
@@ -105,25 +110,28 @@ class GibbsKernel:
 
         The kernel becomes its own power epsilon_before / epsilon. All of it in one pass, while a part is in the cache.
         """
-        ratio = self.epsilon / epsilon
+        ratio, self.epsilon = self.epsilon / epsilon, epsilon
         squarings = round(math.log2(ratio))
-        whole = math.isclose(ratio, 2**squarings, rel_tol=1e-12)
-        # what would square to less than a normal number is slow to compute with, and next to nothing
-        tiny = torch.finfo(self.matrix.dtype).tiny
+        whole = not self.logarithmic and math.isclose(ratio, 2**squarings, rel_tol=1e-12)
         height = max((4 if whole else 1) * CHUNK // len(columns), 1)
+        least = 2 ** (self.lowest / 2)  # its square is a normal number, and next to nothing
+        buffer = self.matrix.new_empty(0 if whole else height, len(columns))
         reached_rows, reached_columns = torch.empty_like(rows), torch.zeros_like(columns)
         for start in range(0, len(rows), height):
             part = slice(start, start + height)
             kernel = self.matrix[part]
-            if not whole:
-                kernel.clamp_(min=tiny).log2_().mul_(ratio).clamp_(min=self.lowest).exp2_()
-                torch.threshold_(kernel, 2 ** (self.lowest + 1), 0.0)  # what ended there
             for _ in range(squarings if whole else 0):
-                torch.threshold_(kernel, tiny**0.5, 0.0)
+                kernel.clamp_(min=least)
                 kernel.mul_(kernel)
+            if not whole:
+                if not self.logarithmic:
+                    kernel.log2_()
+                if ratio != 1:
+                    kernel.mul_(ratio).clamp_(min=self.lowest)
+                kernel = torch.exp2(kernel, out=buffer[: len(kernel)])
             torch.mv(kernel, columns, out=reached_rows[part])
             reached_columns.addmv_(kernel.T, rows[part])
-        self.epsilon = epsilon
+        self.logarithmic = not whole
         return reached_rows, reached_columns
 
 
@@ -200,10 +208,11 @@ def _by_kernel(
     if pair is None:
         return None
     f, g = pair
+    if not kernel.logarithmic:
+        kernel.matrix.log2_()
     columns = log_b + g / epsilons[-1]
-    top = columns.amax()
-    rows = ((f - kernel.nearest) / epsilons[-1] + top).exp_()
-    return _published(f, g, kernel.matrix, a, rows, (columns - top).exp_())
+    rows = (f - kernel.nearest) / epsilons[-1]
+    return _published(f, g, kernel.matrix, log_a, rows + columns.amax(), columns - columns.amax())
 
 
 def _by_logarithm(a: Tensor, cost: Tensor, b: Tensor, schedule: PublishedSchedule, epsilons: list[float]) -> Published:
@@ -221,17 +230,22 @@ def _by_logarithm(a: Tensor, cost: Tensor, b: Tensor, schedule: PublishedSchedul
         new_f, new_g = answer(cost, b, g, epsilon), answer(cost.T, a, f, epsilon)
         f, g = (f + new_f) / 2, (g + new_g) / 2
     f, g = answer(cost, b, g, epsilons[-1]), answer(cost.T, a, f, epsilons[-1])
-    kernel = ((f[:, None] + g - cost) / epsilons[-1]).exp_()
-    return _published(f, g, kernel, a, torch.ones_like(f), b)
+    kernel = (f[:, None] + g - cost).mul_(math.log2(math.e) / epsilons[-1])
+    return _published(f, g, kernel, a.log(), torch.zeros_like(f), b.log())
 
 
-def _published(f: Tensor, g: Tensor, kernel: Tensor, a: Tensor, u: Tensor, v: Tensor) -> Published:
-    """The plan of one person a row, u K v, in place of the kernel, and its logarithms."""
+def _published(f: Tensor, g: Tensor, matrix: Tensor, log_a: Tensor, rows: Tensor, columns: Tensor) -> Published:
+    """The plan of one person a row, e^rows 2^matrix e^columns, in place of the matrix, and its logarithms."""
     log = torch.empty_like(f)
+    u, v = rows.exp(), columns.exp()
     height = max(CHUNK // len(g), 1)
+    share = matrix.new_empty(height, len(g))
     for start in range(0, len(f), height):
-        part = slice(start, start + height)
-        share = kernel[part].mul_(v).mul_(u[part, None])
-        moved = (share * a[part, None]).add_(TRACE).log2_()
-        torch.sum(moved.mul_(share), 1, out=log[part])
-    return Published(f, g, kernel, log.mul_(math.log(2)))
+        part = matrix[start : start + height]
+        moved = torch.exp2(part, out=share[: len(part)]).mul_(v).mul_(u[start : start + height, None])
+        torch.sum(part.mul_(moved), 1, out=log[start : start + height])
+        part.copy_(moved)
+    held, lowest = matrix.sum(1), math.log(TRACE)
+    columns = columns.where(v > 0, 0)  # the plan is zero there
+    log.mul_(math.log(2)).add_(matrix @ columns).add_(held * (rows + log_a.clamp(min=lowest)))
+    return Published(f, g, matrix, torch.where(log_a > lowest, log, held * lowest))
