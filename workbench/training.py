@@ -15,14 +15,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from jaxtyping import Float
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, Dataset
 
 from workbench.checks import check_choice, check_positive, check_whole
 from workbench.data.sample import CrowdSample, Draw, collate
+from workbench.evaluation import count_people
 from workbench.files import atomic_write
 from workbench.losses.base import CrowdLoss
 from workbench.models.weights import misfit, read_state
@@ -96,7 +99,8 @@ def fit(
         model: the model; moved to Fabric's device.
         loss: its stride must be the model's.
         patches: training patches of one size, asked by :class:`~workbench.data.sample.Draw`.
-        sampler: a batch sampler of :mod:`workbench.sampling`.
+        sampler: a batch sampler of :mod:`workbench.sampling`; each process gets its share of every batch, and a sampler
+            that learns is told the counts of the whole batch.
         optimizer: see :func:`build_optimizer`.
         schedule: stepped once an epoch.
         epochs: passes of the sampler.
@@ -131,7 +135,9 @@ def fit(
         persistent_workers=workers > 0,
         generator=torch.Generator().manual_seed(0),
     )
+    sampler.divide(fabric.global_rank, fabric.world_size)
     run = Run(model, optimizer, schedule, sampler, identity)
+    keeps = checkpoint is not None and fabric.is_global_zero  # every process holds the same state
     if checkpoint is not None and checkpoint.exists():
         run.load(read_state(checkpoint), checkpoint)
     while run.epoch < epochs:
@@ -141,7 +147,8 @@ def fit(
         for batch in loader:
             batch = batch.to(fabric.device)
             images = batch.images.contiguous(memory_format=layout)
-            terms = loss.terms(network(images).float(), batch.points)
+            density = network(images).float()
+            terms = loss.terms(density, batch.points)
             value = torch.stack(list(terms.values())).sum()
             number = float(value.detach())
             if not math.isfinite(number):
@@ -154,22 +161,40 @@ def fit(
                 fabric.clip_gradients(network, optimizer, max_norm=clip_norm)
             optimizer.step()
             optimizer.zero_grad()
+            if sampler.learns:
+                counts = torch.stack([batch.counts, count_people(density.detach())])
+                sampler.observe(run.step, *whole_batch(counts, fabric, len(sampler.batches[run.step])))
             run.count({"loss": value, **terms}, len(batch))
             if on_step:
                 on_step(Step(run.epoch + 1, epochs, run.step, len(sampler), number))
-            if checkpoint and checkpoint_steps and run.step % checkpoint_steps == 0:
+            if checkpoint and keeps and checkpoint_steps and run.step % checkpoint_steps == 0:
                 run.save(checkpoint, started)
                 started = time.perf_counter()
         rate = float(schedule.get_last_lr()[0])
         schedule.step()
         row = run.end_epoch(validate(network), rate, started)
-        if checkpoint:
+        if checkpoint and keeps:
             run.save(checkpoint)
         if on_epoch:
             on_epoch(row)
     if run.best is not None:
         model.load_state_dict(run.best)
     return run.history
+
+
+def whole_batch(share: Float[Tensor, "k n"], fabric: Fabric, size: int) -> Float[np.ndarray, "k size"]:
+    """A batch's columns in its own order, from the shares of all processes (:meth:`EpochBatches.divide`).
+
+    Args:
+        share: (k, n), this process's columns.
+        fabric: whose processes share the batch.
+        size: of the whole batch.
+    """
+    if fabric.world_size > 1:
+        most = -(-size // fabric.world_size)
+        everyone = fabric.all_gather(F.pad(share, (0, most - share.shape[1])))  # (ranks, k, most)
+        share = everyone.permute(1, 2, 0).flatten(1)[:, :size]  # type: ignore[union-attr]
+    return share.double().cpu().numpy()
 
 
 class Run:

@@ -73,7 +73,9 @@ class TrainingPatches(CrowdDataset):
         index = self.at(draw.index)
         check_whole(draw.seed, "draw.seed", least=0)
         if draw.zoom != 1:
-            raise ValueError(f"draw.zoom is {draw.zoom!r}, expected 1: only patches at fixed places (ImagePatches) zoom")
+            raise ValueError(
+                f"draw.zoom is {draw.zoom!r}, expected 1: only patches at fixed places (ImagePatches) zoom"
+            )
         rng = np.random.default_rng([draw.seed, index])
         if self.scale is not None:
             return self.patch(self.dataset[index], rng)

@@ -1,20 +1,59 @@
-"""Batch samplers by name."""
+"""Batch samplers by name: the strategies of the locality-aware paper's Table 6."""
 
+import inspect
 from typing import Any
 
-from workbench.registry import build
+from workbench.data.sample import CrowdDataset
+from workbench.registry import build, look_up
 
 SAMPLERS = {
     "random": "workbench.sampling.batches:RandomBatches",
+    "offline": "workbench.sampling.batches:OfflineBatches",
+    "balanced": "workbench.sampling.batches:BalancedBatches",
+    "adaptive": "workbench.sampling.batches:AdaptiveBatches",
+    "lada": "workbench.sampling.locality:LADABatches",
+    "ladp": "workbench.sampling.locality:LADPBatches",
+    "la_batch": "workbench.sampling.locality:LABatches",
 }
+FIXED = ("offline", "balanced", "adaptive", "lada", "ladp", "la_batch")
+"""Those that remember, partition or zoom samples: they need patches at places that stay."""
 
-__all__ = ["SAMPLERS", "build_sampler"]
+__all__ = ["FIXED", "SAMPLERS", "build_sampler"]
 
 
-def build_sampler(name: str, *, samples: int, batch_size: int, seed: int = 0, **options: Any) -> Any:
+def build_sampler(
+    name: str,
+    *,
+    samples: int,
+    batch_size: int,
+    seed: int = 0,
+    patches: CrowdDataset | None = None,
+    **options: Any,
+) -> Any:
     """Build a batch sampler by its name.
 
+    Args:
+        name: one of ``SAMPLERS``.
+        samples: number of samples.
+        batch_size: samples per batch; see the sampler's class.
+        seed: what everything is drawn from.
+        patches: the samples, :class:`~workbench.data.image_patches.ImagePatches`, which those of ``FIXED`` need.
+        options: the sampler's own options, see its class.
+
     Raises:
-        ValueError: the name, an option or its value is not known.
+        ValueError: the name, an option or its value is not known, or the sampler needs other patches.
     """
-    return build(SAMPLERS, name, "sampler", samples=samples, batch_size=batch_size, seed=seed, **options)
+    if name in FIXED:
+        from workbench.data.image_patches import ImagePatches
+
+        if not isinstance(patches, ImagePatches):
+            found = "none" if patches is None else type(patches).__name__
+            raise ValueError(
+                f"sampler {name!r} works on patches at places that stay, found {found}; expected ImagePatches "
+                "(per_image of a configuration)"
+            )
+        if len(patches) != samples:
+            raise ValueError(f"samples is {samples}, but there are {len(patches)} patches; expected the same")
+    known = inspect.signature(look_up(SAMPLERS, name, "sampler")).parameters
+    wanted = {"patches": patches} if "patches" in known else {}
+    return build(SAMPLERS, name, "sampler", samples=samples, batch_size=batch_size, seed=seed, **wanted, **options)

@@ -1,21 +1,19 @@
-"""Batch samplers: which patches make up each step.
+"""The strategies that the locality-aware paper compares with its own (Table 6), each a batch sampler."""
 
-Each is a ``batch_sampler`` for any torch ``DataLoader``. A batch is a list of :class:`~workbench.data.sample.Draw`:
-the sample's index, and the seed of everything random that is done to it. So the workers need no random state of their
-own, and an epoch can be taken up again at any step.
-"""
+from collections.abc import Sequence
 
-from collections.abc import Iterator
-from typing import Any
-
+import numpy as np
 import torch
-from torch.utils.data import Sampler
+from jaxtyping import Float
 
-from workbench.checks import check_whole
+from workbench.checks import check_positive
+from workbench.data.epochs import balanced_epoch, count_groups
+from workbench.data.image_patches import ImagePatches
 from workbench.data.sample import Draw
+from workbench.sampling.base import EpochBatches, Memory, in_batches, make_draws
 
 
-class RandomBatches(Sampler[list[Draw]]):
+class RandomBatches(EpochBatches):
     """Every sample once an epoch, in an order drawn from (seed, epoch).
 
     Args:
@@ -25,32 +23,121 @@ class RandomBatches(Sampler[list[Draw]]):
     """
 
     def __init__(self, samples: int, batch_size: int, *, seed: int = 0) -> None:
-        check_whole(samples, "samples")
-        check_whole(batch_size, "batch_size")
-        check_whole(seed, "seed", least=0)
-        self.samples = samples
-        self.batch_size = batch_size
-        self.seed = seed
-        self.start(0)
+        super().__init__(samples, batch_size, seed=seed)
 
-    def start(self, epoch: int, step: int = 0) -> None:
-        """Let the next iteration begin at ``step`` of ``epoch``."""
-        self.epoch, self.step = epoch, step
-
-    def __len__(self) -> int:
-        return -(-self.samples // self.batch_size)
-
-    def __iter__(self) -> Iterator[list[Draw]]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+    def plan(self, epoch: int) -> list[list[Draw]]:
+        """A permutation, cut into batches."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         order = torch.randperm(self.samples, generator=generator).tolist()
         seeds = torch.randint(2**62, (self.samples,), generator=generator).tolist()
-        draws = [Draw(index, seed) for index, seed in zip(order, seeds, strict=True)]
-        for step in range(self.step, len(self)):
-            yield draws[step * self.batch_size : (step + 1) * self.batch_size]
+        return in_batches([Draw(index, seed) for index, seed in zip(order, seeds, strict=True)], self.batch_size)
 
-    def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps; nothing, since the order follows from the seed and the epoch."""
-        return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the state of a checkpoint."""
+class BalancedBatches(EpochBatches):
+    """Groups by the number of people, as many samples from each: LADP without hashing, "balanced sampling".
+
+    Args:
+        samples: number of samples.
+        batch_size: samples per batch; the last batch may be smaller.
+        patches: the samples.
+        seed: what everything is drawn from.
+        groups: G, of equal width on [0, y_max].
+    """
+
+    def __init__(self, samples: int, batch_size: int, *, patches: ImagePatches, seed: int = 0, groups: int = 6) -> None:
+        super().__init__(samples, batch_size, seed=seed)
+        self.labels = count_groups(patches.counts(), groups)
+
+    def plan(self, epoch: int) -> list[list[Draw]]:
+        """As many draws as there are samples, evenly from the groups."""
+        chosen = balanced_epoch(self.labels, self.samples, seed=self.seed, epoch=epoch)
+        return in_batches(make_draws(chosen, 1, self.generator(epoch)), self.batch_size)
+
+
+class OfflineBatches(EpochBatches):
+    """A set of zoomed patches made once, uniform over the groups of counts, then random batches of it.
+
+    "We offline build an uniform distributed training set from scaled image patches" (LA sec. 5): every patch at every
+    zoom is a candidate; each group of counts gives as many, none twice before all of its candidates have come.
+
+    Args:
+        samples: number of samples; the set made is as large.
+        batch_size: samples per batch; the last batch may be smaller.
+        patches: the samples.
+        seed: what everything is drawn from.
+        groups: G, of equal width on [0, y_max] of the candidates' counts.
+        zooms: what each patch is zoomed by; the default spans what LADA reaches with lambda = 2/3.
+    """
+
+    def __init__(
+        self,
+        samples: int,
+        batch_size: int,
+        *,
+        patches: ImagePatches,
+        seed: int = 0,
+        groups: int = 6,
+        zooms: Sequence[float] = (2 / 3, 5 / 6, 1, 7 / 6, 4 / 3),
+    ) -> None:
+        super().__init__(samples, batch_size, seed=seed)
+        if not zooms:
+            raise ValueError("zooms is empty, expected at least one factor")
+        for zoom in zooms:
+            check_positive(zoom, "zooms")
+        counts = [count for zoom in zooms for count in patches.counts(zoom)]
+        chosen = np.array(balanced_epoch(count_groups(counts, groups), samples, seed=seed))
+        self.chosen, self.zooms = chosen % samples, np.asarray(zooms, dtype=np.float64)[chosen // samples]
+
+    def plan(self, epoch: int) -> list[list[Draw]]:
+        """A permutation of the set."""
+        rng = self.generator(epoch)
+        order = rng.permutation(self.samples)
+        return in_batches(make_draws(self.chosen[order], self.zooms[order], rng), self.batch_size)
+
+
+class AdaptiveBatches(EpochBatches):
+    """Samples by their last error, "without zoom-in and zoom-out": the worse a patch was counted, the oftener it comes.
+
+    A patch is drawn with probability u / N + (1 - u) |e| / sum |e|; one that was not seen yet counts as the mean. Each
+    comes as often as that says, up to one (systematic sampling). The first epoch is uniform.
+
+    Args:
+        samples: number of samples, and of draws an epoch.
+        batch_size: samples per batch; the last batch may be smaller.
+        seed: what everything is drawn from.
+        uniform: u, the share that does not depend on the error, so that every sample stays reachable.
+    """
+
+    def __init__(self, samples: int, batch_size: int, *, seed: int = 0, uniform: float = 0.5) -> None:
+        check_positive(uniform, "uniform")
+        if uniform > 1:
+            raise ValueError(f"uniform is {uniform!r}, expected a share in (0, 1]")
+        super().__init__(samples, batch_size, seed=seed, memory=Memory(samples, float("nan")))
+        self.uniform = uniform
+
+    def plan(self, epoch: int) -> list[list[Draw]]:
+        """As many draws as there are samples, by their probabilities."""
+        assert self.memory is not None
+        rng = self.generator(epoch)
+        # the samples are shuffled first: neighbours in a systematic draw would share their luck
+        order = rng.permutation(self.samples)
+        edges = np.cumsum(probabilities(self.memory.known, self.uniform)[order])
+        places = (np.arange(self.samples) + rng.random()) / self.samples * edges[-1]
+        chosen = order[np.searchsorted(edges, places, side="right").clip(max=self.samples - 1)]
+        return in_batches(make_draws(rng.permutation(chosen), 1, rng), self.batch_size)
+
+    def judge(
+        self, truth: Float[np.ndarray, "n"], predicted: Float[np.ndarray, "n"], zooms: Float[np.ndarray, "n"]
+    ) -> Float[np.ndarray, "n"]:
+        """The error |e|."""
+        return np.abs(predicted - truth)
+
+
+def probabilities(errors: Float[np.ndarray, "n"], uniform: float) -> Float[np.ndarray, "n"]:
+    """How likely each sample is drawn: ``uniform`` of it evenly, the rest by its error (NaN: not known yet)."""
+    known = errors[~np.isnan(errors)]
+    mean = known.mean() if len(known) else 1.0
+    weights = np.where(np.isnan(errors), mean, errors)
+    if weights.sum() == 0:
+        weights = np.ones_like(weights)
+    return uniform / len(errors) + (1 - uniform) * weights / weights.sum()

@@ -1,0 +1,172 @@
+"""What every batch sampler shares: epochs planned in advance, shares of several processes, and what is learnt.
+
+Each is a ``batch_sampler`` for any torch ``DataLoader``. A batch is a list of :class:`~workbench.data.sample.Draw`:
+the sample's index, the seed of everything random that is done to it, and how far it is zoomed. So the loader's workers
+need no random state of their own, and an epoch can be taken up again at any step.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+from torch.utils.data import Sampler
+
+from workbench.checks import check_whole
+from workbench.data.sample import Draw
+
+STREAM = 6  # keeps these draws apart from those that are made elsewhere from the same (seed, epoch)
+
+
+class Memory:
+    """One number a sample, noted during one epoch and used from the next one on.
+
+    An epoch's plan depends on earlier epochs alone, so it can be made at its start, and again after a resumed run.
+
+    Args:
+        samples: number of samples.
+        start: what is known of a sample that was not seen yet.
+    """
+
+    def __init__(self, samples: int, start: float) -> None:
+        self.epoch = 0
+        self.known = np.full(samples, start, dtype=np.float64)
+        self.noted = self.known.copy()
+
+    def begin(self, epoch: int) -> None:
+        """From now on, in another epoch than before, what was noted is known."""
+        if epoch != self.epoch:
+            self.epoch, self.known = epoch, self.noted.copy()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything, in plain values and tensors."""
+        return {"epoch": self.epoch, "known": torch.from_numpy(self.known), "noted": torch.from_numpy(self.noted)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a state of :meth:`state_dict`.
+
+        Raises:
+            ValueError: it is of another number of samples.
+        """
+        if len(state["known"]) != len(self.known):
+            raise ValueError(f"the sampler's state is of {len(state['known'])} samples, expected {len(self.known)}")
+        self.epoch = state["epoch"]
+        self.known, self.noted = (state[name].numpy().copy() for name in ("known", "noted"))
+
+
+class EpochBatches(Sampler[list[Draw]]):
+    """A batch sampler whose epochs follow from the seed, the epoch and what was learnt before.
+
+    A subclass writes :meth:`plan`, and :meth:`judge` if it learns. The batches are those of all processes together:
+    after :meth:`divide` each process gets its share of every batch.
+
+    Args:
+        samples: number of samples.
+        batch_size: samples per batch, of all processes together; the last batch of an epoch may be smaller.
+        seed: what everything is drawn from.
+        memory: what is learnt of each sample, None for a sampler that does not learn.
+    """
+
+    def __init__(self, samples: int, batch_size: int, *, seed: int = 0, memory: Memory | None = None) -> None:
+        check_whole(samples, "samples")
+        check_whole(batch_size, "batch_size")
+        check_whole(seed, "seed", least=0)
+        self.samples = samples
+        self.batch_size = batch_size
+        self.seed = seed
+        self.memory = memory
+        self.rank, self.ranks = 0, 1
+        self.start(0)
+
+    def plan(self, epoch: int) -> list[list[Draw]]:
+        """The batches of an epoch."""
+        raise NotImplementedError
+
+    def judge(
+        self, truth: Float[np.ndarray, "n"], predicted: Float[np.ndarray, "n"], zooms: Float[np.ndarray, "n"]
+    ) -> Float[np.ndarray, "n"]:
+        """What to remember of samples shown at these zooms, from their people and the people predicted."""
+        raise NotImplementedError
+
+    def start(self, epoch: int, step: int = 0) -> None:
+        """Let the next iteration begin at ``step`` of ``epoch``."""
+        self.epoch, self.step = epoch, step
+        self._batches: list[list[Draw]] | None = None
+        if self.memory is not None:
+            self.memory.begin(epoch)
+
+    def divide(self, rank: int, ranks: int) -> None:
+        """Give this process its share of each batch: every ``ranks``-th sample from ``rank`` on.
+
+        Shares differ by one sample at most; a batch smaller than ``ranks`` is gone through again, so that no share is
+        empty.
+        """
+        check_whole(rank, "rank", least=0)
+        check_whole(ranks, "ranks", least=rank + 1)
+        self.rank, self.ranks = rank, ranks
+
+    @property
+    def batches(self) -> list[list[Draw]]:
+        """The batches of the epoch that was started, of all processes together."""
+        if self._batches is None:
+            self._batches = self.plan(self.epoch)
+        return self._batches
+
+    @property
+    def learns(self) -> bool:
+        """Whether :meth:`observe` wants to be told of each step."""
+        return self.memory is not None
+
+    def observe(self, step: int, truth: ArrayLike, predicted: ArrayLike) -> None:
+        """Hear how a batch was counted; the epochs after this one follow from it.
+
+        Args:
+            step: of the epoch that was started.
+            truth: people in each sample of the batch, of all processes together and in its order.
+            predicted: people counted in each.
+        """
+        if self.memory is None:
+            return
+        draws = self.batches[step]
+        zooms = np.array([draw.zoom for draw in draws])
+        values = self.judge(np.asarray(truth, dtype=np.float64), np.asarray(predicted, dtype=np.float64), zooms)
+        self.memory.noted[[draw.index for draw in draws]] = values
+
+    def summary(self) -> dict[str, float]:
+        """What a record says of the sampler, as plain numbers."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps; nothing where all follows from the seed and the epoch."""
+        return {} if self.memory is None else self.memory.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the state of a checkpoint; :meth:`start` comes next."""
+        if self.memory is not None:
+            self.memory.load_state_dict(state)
+
+    def __len__(self) -> int:
+        return -(-self.samples // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        for batch in self.batches[self.step :]:
+            whole = batch * -(-self.ranks // len(batch)) if len(batch) < self.ranks else batch
+            yield whole[self.rank :: self.ranks][: max(1, -(-len(batch) // self.ranks))]
+
+    def generator(self, epoch: int) -> np.random.Generator:
+        """The random numbers of an epoch."""
+        return np.random.default_rng([self.seed, epoch, STREAM])
+
+
+def make_draws(indices: Sequence[int] | np.ndarray, zooms: ArrayLike, rng: np.random.Generator) -> list[Draw]:
+    """A draw of each sample, its seed drawn from ``rng``."""
+    seeds = rng.integers(2**62, size=len(indices))
+    factors = np.broadcast_to(np.asarray(zooms, dtype=np.float64), len(indices))
+    return [Draw(int(i), int(s), float(z)) for i, s, z in zip(indices, seeds, factors, strict=True)]
+
+
+def in_batches(draws: list[Draw], batch_size: int) -> list[list[Draw]]:
+    """Cut into batches; the last one may be smaller."""
+    return [draws[start : start + batch_size] for start in range(0, len(draws), batch_size)]

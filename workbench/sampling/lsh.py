@@ -1,0 +1,133 @@
+"""Locality-sensitive hashing of image patches (LA eq. 1): near patches get near codes.
+
+A code is one number a patch, so a data set's codes are kept and its images are not. The lemmas speak of codes put into
+bins of one width, ``floor((h + b) / r)``; Algorithm 1 divides each group's range of codes
+(:mod:`workbench.sampling.partition`).
+"""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from workbench.checks import check_positive, check_tensor, check_whole
+
+CHUNK = 64
+
+
+def draw_projection(size: tuple[int, int], *, channels: int = 3, seed: int = 0) -> Float[Tensor, "c h w"]:
+    """The vectors w_c of eq. (1), one a channel, each element standard normal.
+
+    They follow from the seed: whoever keeps (size, channels, seed) keeps the projection.
+
+    Args:
+        size: (H, W) of a patch.
+        channels: 3, or 1 for grey patches.
+        seed: what they are drawn from.
+    """
+    for value, name in ((size[0], "height"), (size[1], "width"), (channels, "channels")):
+        check_whole(value, name)
+    check_whole(seed, "seed", least=0)
+    return torch.randn(channels, *size, generator=torch.Generator().manual_seed(seed))
+
+
+def hash_codes(images: Float[Tensor, "n c h w"], projection: Float[Tensor, "c h w"]) -> Float[Tensor, "n"]:
+    r"""Codes :math:`h(i) = \frac{1}{C} \sum_{c=1}^C w_c^\top \mathrm{vec}(x_i(:, :, c))` (LA eq. 1).
+
+    C is 3, or 1 for grey images (the paper's footnote). One product of a matrix and a vector.
+
+    Args:
+        images: (N, C, H, W).
+        projection: (C, H, W), see :func:`draw_projection`.
+
+    Raises:
+        TypeError: not floating-point tensors.
+        ValueError: shapes that do not fit, NaN or infinite values.
+    """
+    check_tensor(projection, "projection", shape=(None, None, None))
+    check_tensor(images, "images", shape=(None, *projection.shape))
+    return images.flatten(1) @ projection.to(images).flatten() / len(projection)
+
+
+def hash_stream(images: Iterable[Tensor], projection: Float[Tensor, "c h w"], *, chunk: int = CHUNK) -> Tensor:
+    """:func:`hash_codes` of images that come one by one, in the memory of ``chunk`` of them.
+
+    Args:
+        images: (C, H, W) each, in [0, 1] or of eight bits (then divided by 255).
+        projection: (C, H, W); its dtype is what is computed in.
+        chunk: images that are hashed by one product.
+
+    Returns:
+        (N,) codes.
+
+    Raises:
+        ValueError: no image, or one of another shape or with NaN or infinite values.
+    """
+    check_tensor(projection, "projection", shape=(None, None, None))
+    check_whole(chunk, "chunk")
+    room = projection.new_empty(chunk, *projection.shape)
+    codes, held, number = [], 0, 0
+    for image in images:
+        if image.shape != projection.shape:
+            raise ValueError(
+                f"image {number} has shape {tuple(image.shape)}, the projection {tuple(projection.shape)}; "
+                "expected the same"
+            )
+        room[held] = image
+        if image.dtype == torch.uint8:
+            room[held] /= 255
+        held, number = held + 1, number + 1
+        if held == chunk:
+            codes.append(hash_codes(room, projection))
+            held = 0
+    if not number:
+        raise ValueError("images is empty, expected at least one")
+    if held:
+        codes.append(hash_codes(room[:held], projection))
+    return torch.cat(codes)
+
+
+def quantise(codes: Float[Tensor, "n"], width: float, offset: float | Tensor = 0.0) -> Int[Tensor, "n"]:
+    """The bin of each code where all bins have one width: floor((h + b) / r), what Lemma 1 is about.
+
+    Args:
+        codes: (N,).
+        width: r, in the codes' unit.
+        offset: b; the lemma holds on average over b drawn evenly from [0, r).
+    """
+    check_positive(width, "width")
+    return torch.floor((codes + offset) / width).long()
+
+
+def collision_probability(distance: float, width: float) -> float:
+    r"""Probability that two points fall into one bin (Lemma 1, eq. 2), in closed form for the Gaussian.
+
+    With :math:`s = r / c`: :math:`\operatorname{erf}(s / \sqrt 2) - \sqrt{2 / \pi}\, (1 - e^{-s^2 / 2}) / s`. The
+    second line of the paper's eq. (3) prints the last term's factor as :math:`1 / (\sqrt 2 c r)`; it is
+    :math:`\sqrt{2 / \pi} / (c r)`.
+
+    Args:
+        distance: c, the standard deviation of the difference of the two codes: the Euclidean distance of the points
+            under one projection; for images of C channels under eq. (1) that of the images divided by C.
+        width: r, of a bin.
+    """
+    check_positive(distance, "distance", zero=True)
+    check_positive(width, "width")
+    if distance == 0:
+        return 1.0
+    s = width / distance
+    if s < 1e-3:  # the two terms nearly cancel: their series instead
+        return s / math.sqrt(2 * math.pi) * (1 - s * s / 12)
+    return math.erf(s / math.sqrt(2)) + math.sqrt(2 / math.pi) * math.expm1(-s * s / 2) / s
+
+
+def collision_bound(distance: float, width: float) -> float:
+    r"""The bound of Lemma 2, :math:`\frac{2}{\sqrt\pi} \int_0^{r / (\sqrt 2 c)} e^{-x^2} dx`; arguments as above.
+
+    It drops the second term of eq. (3): for c >= r it is about twice the probability.
+    """
+    check_positive(distance, "distance", zero=True)
+    check_positive(width, "width")
+    return math.erf(width / (math.sqrt(2) * distance)) if distance else 1.0
