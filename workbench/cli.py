@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from workbench import __version__
-from workbench.commands import data, notebooks, score, training
+from workbench.commands import data, notebooks, score, sweep, training
 
 MISTAKE = 2
 INTERRUPTED = 130
@@ -63,6 +63,7 @@ def _options(
 
 app.command("run")(notebooks.run)
 app.command("report")(notebooks.report)
+app.command("sweep")(sweep.sweep)
 app.command("train")(training.train)
 app.command("predict")(training.predict)
 app.command("score")(score.score)

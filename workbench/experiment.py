@@ -18,8 +18,10 @@ from filelock import FileLock
 from lightning_fabric import Fabric, seed_everything
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from workbench.data import open_dataset
+from workbench.data import DATASETS, open_dataset
+from workbench.data.image_patches import ImagePatches
 from workbench.data.patches import TrainingPatches
+from workbench.data.sample import CrowdDataset
 from workbench.evaluation import Counted, evaluate, scores
 from workbench.files import atomic_write, write_json
 from workbench.losses import build_loss
@@ -28,7 +30,8 @@ from workbench.models import CountingModel, build_model
 from workbench.models.weights import load_weights, read_state
 from workbench.noisy import NoisyAnnotations
 from workbench.records import Record, Table, Timing, now, read_record, versions
-from workbench.sampling import build_sampler
+from workbench.registry import check_options
+from workbench.sampling import SAMPLERS, build_sampler
 from workbench.source import source_digest
 from workbench.training import Step, build_optimizer, build_schedule, fit, mean_density
 
@@ -56,6 +59,7 @@ class Config(BaseModel):
     noise_amount: float = Field(0.0, ge=0)
     evaluate_on: Literal["test", "val"] = "test"
     crop: int = Field(128, ge=16)
+    per_image: int | None = Field(None, ge=1)  # patches at places that stay; None: one at a place of its own each time
     flip: bool = True
     batch_size: int = Field(8, ge=1)
     epochs: int = Field(20, ge=1)
@@ -115,6 +119,19 @@ def build_config(**options: Any) -> Config:
         raise ValueError("configuration: " + "; ".join(lines)) from None
 
 
+def check_config(config: Config) -> None:
+    """Raise unless data set, model, loss and sampler are known and take their options; nothing is read or trained.
+
+    Raises:
+        ValueError: a name, an option or an option's value is not known.
+    """
+    check_options(DATASETS, config.dataset, "dataset", config.dataset_options)
+    check_options(SAMPLERS, config.sampler, "sampler", config.sampler_options)
+    with torch.device("meta"):  # shapes without memory
+        stride = build_model(config.model, **config.model_options).stride
+    build_loss(config.loss, stride=stride, convention=config.convention, **config.loss_options)
+
+
 def run_experiment(
     config: Config,
     folder: str | Path,
@@ -155,7 +172,7 @@ def run_experiment(
     shown = (
         NoisyAnnotations(train, config.noise, amount=config.noise_amount, seed=config.seed) if config.noise else train
     )
-    patches = TrainingPatches(shown, config.crop, flip=config.flip)
+    patches = training_patches(shown, config)
     model = build_model(config.model, weights=config.weights, **config.model_options)
     if config.calibrate:
         model.calibrate(mean_density(patches, model.stride))
@@ -165,6 +182,7 @@ def run_experiment(
         samples=len(patches),
         batch_size=config.batch_size,
         seed=config.seed,
+        patches=patches,
         **config.sampler_options,
     )
     optimizer = build_optimizer(
@@ -198,7 +216,7 @@ def run_experiment(
         config=config.model_dump(mode="json"),
         seed=config.seed,
         versions=versions(),
-        metrics={**known_scores(results), "baseline_mae": mae(truth, [mean_count] * len(truth))},
+        metrics={**known_scores(results), "baseline_mae": mae(truth, [mean_count] * len(truth)), **sampler.summary()},
         history=[{key: value for key, value in row.items() if key != "seconds"} for row in history],
         tables=[test_table(results)],
         timing=Timing(
@@ -210,6 +228,14 @@ def run_experiment(
     record.write(folder / "record.json")
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     return record
+
+
+def training_patches(dataset: CrowdDataset, config: Config) -> TrainingPatches | ImagePatches:
+    """The patches that a configuration trains on, from the images of ``dataset``."""
+    if config.per_image is None:
+        return TrainingPatches(dataset, config.crop, flip=config.flip)
+    size = (config.crop, config.crop)
+    return ImagePatches(dataset, size, per_image=config.per_image, seed=config.seed, flip=config.flip)
 
 
 def known_scores(results: list[Counted]) -> dict[str, float]:

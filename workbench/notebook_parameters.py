@@ -4,6 +4,7 @@ import ast
 import json
 import tokenize
 from collections.abc import Iterator, Mapping
+from functools import cache
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -108,7 +109,7 @@ def typed_parameters(known: Mapping[str, Parameter], given: Mapping[str, Any]) -
 
 def typed(name: str, value: Any, declared: str) -> Any:
     """``value`` as the type ``declared``, a key of :data:`TYPES`; errors as in :func:`typed_parameters`."""
-    adapter: TypeAdapter[Any] = TypeAdapter(TYPES[declared])
+    adapter = _adapter(declared)
     try:
         if not isinstance(value, str) or declared == "str":
             return adapter.validate_python(value, strict=True)
@@ -117,6 +118,11 @@ def typed(name: str, value: Any, declared: str) -> Any:
         return adapter.validate_python(value)
     except ValidationError:
         raise ValueError(f"parameter {name} is {value!r}, expected {declared}") from None
+
+
+@cache
+def _adapter(declared: str) -> TypeAdapter[Any]:
+    return TypeAdapter(TYPES[declared])
 
 
 def _items(text: str) -> Any:

@@ -3,6 +3,7 @@
 papermill's own file says that every cell completed after a kernel's death or a time-out; this one does not.
 """
 
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from workbench.files import write_json
 from workbench.records import read_model
+
+LOG_LINES = 20
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 State = Literal["running", "completed", "failed", "died", "timeout", "interrupted"]
 
@@ -77,6 +81,19 @@ def read_status(folder: str | Path) -> Status:
     return read_model(Status, Path(folder) / "status.json", "a status")
 
 
+def log_tail(folder: Path) -> str:
+    """The last lines of kernel.log in ``folder``, "" where there is none."""
+    log = folder / "kernel.log"
+    return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:]) if log.is_file() else ""
+
+
+def kernel_environment(threads: int | None) -> dict[str, str]:
+    """The environment that a kernel starts in: ``threads``, and pictures drawn into the notebook."""
+    environment = dict(os.environ) | ({} if threads is None else dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    environment.pop("MPLBACKEND", None)
+    return environment
+
+
 class Job(BaseModel):
     """What a worker is asked to execute.
 
@@ -85,9 +102,13 @@ class Job(BaseModel):
         folder: of the run; the status of the run that begins lies there already.
         parameters: values in the types that the notebook declares.
         timeout: seconds that one cell may take, None for no limit.
+        kernel_log: what the kernel says outside the notebook goes into kernel.log, else where the worker's goes.
+        threads: of the numeric libraries in the kernel; None leaves the environment's.
     """
 
     notebook: Path
     folder: Path
     parameters: dict[str, Any]
     timeout: float | None = None
+    kernel_log: bool = False
+    threads: int | None = None

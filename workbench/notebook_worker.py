@@ -10,13 +10,15 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import papermill
+from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from traitlets.config import Config
 
 from workbench.notebook_parameters import read_notebook
-from workbench.notebook_status import Failure, Job, State, Status, read_status
+from workbench.notebook_status import Failure, Job, State, Status, kernel_environment, read_status
 
 TRACEBACK_LINES = 30
 START_TIMEOUT = 120
@@ -46,6 +48,7 @@ def _execute(job: Job, output: Path) -> tuple[State, Failure | None]:
                 start_timeout=START_TIMEOUT,
                 execution_timeout=job.timeout,
                 coalesce_streams=True,
+                kernel_manager_class=_manager(job),
                 # Sockets in files: no port that another kernel could take, and no warning of ipykernel's about them.
                 config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/k"}}),
             )
@@ -64,9 +67,27 @@ def _execute(job: Job, output: Path) -> tuple[State, Failure | None]:
     except DeadKernelError:
         message = "the kernel's process ended while the cell ran (killed, out of memory, or a crash)"
         return "died", Failure(type="DeadKernelError", message=message, cell=_index(sources, _last(output)))
+    except RuntimeError as error:
+        if "Kernel died" not in str(error):
+            return "failed", Failure(type=type(error).__name__, message=str(error))
+        return "died", Failure(type="DeadKernelError", message="the kernel's process ended before the first cell")
     except Exception as error:
         return "failed", Failure(type=type(error).__name__, message=str(error))
     return "completed", None
+
+
+def _manager(job: Job) -> type[AsyncKernelManager]:
+    """The manager of a kernel in its own environment, with its own log where ``job`` asks for one."""
+
+    class Manager(AsyncKernelManager):
+        async def start_kernel(self, **options: Any) -> Any:  # type: ignore[override]  # a coroutine here
+            options["env"] = kernel_environment(job.threads)
+            if not job.kernel_log:
+                return await super().start_kernel(**options)
+            with open(job.folder / "kernel.log", "wb") as log:
+                return await super().start_kernel(**options, stdout=log, stderr=log)
+
+    return Manager
 
 
 def _index(sources: Sequence[str], source: str | None) -> int | None:

@@ -18,13 +18,11 @@ from typing import Any
 
 from workbench.checks import check_positive, check_whole
 from workbench.notebook_parameters import read_parameters, typed_parameters
-from workbench.notebook_status import Failure, Job, Status, read_status
+from workbench.notebook_status import Failure, Job, Status, kernel_environment, log_tail, read_status
 from workbench.records import now
 
 POLL_SECONDS = 0.05
 GRACE_SECONDS = 15
-LOG_LINES = 20
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 @dataclass
@@ -193,15 +191,13 @@ def _start(work: _Work, threads: int) -> subprocess.Popen[bytes]:
     work.begun = time.perf_counter()
     _status(work, parameters).write(work.folder)
     job = Job(notebook=work.notebook, folder=work.folder, parameters=parameters, timeout=work.timeout)
-    environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads))
-    environment.pop("MPLBACKEND", None)  # the kernel shall draw into the notebook
     with open(work.folder / "kernel.log", "wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "workbench.notebook_worker", job.model_dump_json()],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=environment,
+            env=kernel_environment(threads),
             start_new_session=True,  # a Ctrl-C reaches this process alone, which passes it on once
         )
 
@@ -219,8 +215,7 @@ def _close(work: _Work, process: subprocess.Popen[bytes], *, interrupted: bool =
     """The status that the worker left, or the truth where it could not leave one."""
     status = read_status(work.folder)
     seconds = round(time.perf_counter() - work.begun, 2)
-    log = work.folder / "kernel.log"
-    tail = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:]) if log.is_file() else ""
+    tail = log_tail(work.folder)
     if interrupted and status.state in ("running", "died"):
         update: dict[str, Any] = {"state": "interrupted", "error": None}
         tail = ""  # how the kernel took the interruption is of no use to anybody
@@ -232,7 +227,7 @@ def _close(work: _Work, process: subprocess.Popen[bytes], *, interrupted: bool =
     else:
         update = {}
     if not tail or status.state == "completed":  # what cells print is in the notebook; this is the kernel's own chatter
-        log.unlink(missing_ok=True)
+        (work.folder / "kernel.log").unlink(missing_ok=True)
     status = status.model_copy(update=update | {"seconds": seconds})
     status.write(work.folder)
     return status

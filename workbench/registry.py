@@ -22,8 +22,8 @@ def look_up(table: Mapping[str, str], name: str, kind: str) -> Callable[..., Any
     return getattr(import_module(module), attribute)
 
 
-def build(table: Mapping[str, str], name: str, kind: str, **options: Any) -> Any:
-    """Call the builder that ``table`` gives for ``name`` with ``options``.
+def check_options(table: Mapping[str, str], name: str, kind: str, options: Mapping[str, Any]) -> Callable[..., Any]:
+    """The builder that ``table`` gives for ``name``, if it takes ``options``.
 
     Raises:
         ValueError: the name, or the name of an option, is not known; the message lists the known ones.
@@ -36,4 +36,9 @@ def build(table: Mapping[str, str], name: str, kind: str, **options: Any) -> Any
         raise ValueError(
             f"{kind} {name!r} has no option {', '.join(map(repr, unknown))}, expected one of {', '.join(known)}"
         )
-    return builder(**options)
+    return builder
+
+
+def build(table: Mapping[str, str], name: str, kind: str, **options: Any) -> Any:
+    """Call the builder that ``table`` gives for ``name`` with ``options``; errors as in :func:`check_options`."""
+    return check_options(table, name, kind, options)(**options)

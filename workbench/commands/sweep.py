@@ -1,0 +1,119 @@
+"""``workbench sweep``."""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from workbench.commands.output import Json, assignments, near, print_json
+from workbench.project import runs_folder
+
+if TYPE_CHECKING:
+    from workbench.sweep_cell import Outcome
+    from workbench.sweep_progress import Progress
+
+
+def sweep(
+    grid: Annotated[Path, typer.Argument(metavar="GRID.yaml", help="The grid, see notebooks/sweeps.")],
+    workers: Annotated[int, typer.Option(help="Cells at a time on this machine.")] = 2,
+    threads: Annotated[int | None, typer.Option(help="Threads of each cell; 1 on this machine unless given.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler that runs, instead of this machine.")
+    ] = None,
+    resource: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=N", help="What each worker of this machine offers: GPU=1.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; reports/runs/sweeps/NAME unless given.")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run the cells that failed once more.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, say what there is to do.")] = False,
+    json: Json = False,
+) -> None:
+    """Run every cell of a grid that is not done yet; call it again after whatever happened."""
+    from workbench.sweep_grid import read_grid
+    from workbench.sweep_plan import plan
+    from workbench.sweep_progress import Progress
+    from workbench.sweeps import open_client, run_sweep, write_sweep
+
+    content = read_grid(grid)
+    folder = out or runs_folder() / "sweeps" / content.name
+    offered = {name: float(value) for name, value in assignments(resource or []).items()}
+    cells = plan(content, folder, beside=grid.parent)
+    progress = Progress(cells)
+    outcomes: list[Outcome] = []
+    todo = [
+        cell
+        for cell in cells
+        if progress.states[cell.name] == "waiting" or (retry_failed and progress.states[cell.name] == "failed")
+    ]
+    if not dry_run:
+        write_sweep(content, cells, folder)
+    if todo and not dry_run:
+        local = threads or 1
+        with open_client(workers=workers, threads=local, scheduler=scheduler, resources=offered) as client:
+            typer.echo(f"{len(todo)} of {len(cells)} cells to run; dashboard {client.dashboard_link}", err=json)
+            begin, end = _reporter(progress, err=json)
+            outcomes = run_sweep(
+                todo,
+                client,
+                retry_failed=retry_failed,
+                threads=local if scheduler is None else threads,
+                resources=content.resources,
+                on_start=begin,
+                on_end=end,
+            )
+    if json:
+        print_json(
+            {
+                "folder": str(folder),
+                "cells": {cell.name: progress.states[cell.name] for cell in cells},
+                "ran": [outcome._asdict() for outcome in outcomes],
+            }
+        )
+    else:
+        typer.echo(progress.table())
+        _explain(outcomes)
+        typer.echo(f"  {near(folder)}")
+    if not dry_run and progress.counts()["done"] < len(cells):
+        raise typer.Exit(1)
+
+
+def _reporter(progress: "Progress", *, err: bool) -> tuple[Callable[[str], None], Callable[["Outcome"], None]]:
+    """What is told of each start and end: one line that is rewritten, or on a file one every few seconds."""
+    stream = sys.stderr if err else sys.stdout
+    live = stream.isatty()
+    last = time.monotonic()
+
+    def begin(name: str) -> None:
+        progress.start(name)
+        if live:
+            typer.echo(f"\r\x1b[K{progress.line()}", nl=False, err=err)
+
+    def end(outcome: "Outcome") -> None:
+        nonlocal last
+        progress.end(outcome)
+        if outcome.state != "done":
+            typer.echo(f"{clear}{outcome.cell}: {outcome.state}: {outcome.message}", err=err)
+        over = not progress.counts()["waiting"] + progress.counts()["running"]
+        if live:
+            typer.echo(f"\r\x1b[K{progress.line()}", nl=over, err=err)
+        elif over or time.monotonic() - last > 5:
+            last = time.monotonic()
+            typer.echo(progress.line(), err=err)
+
+    clear = "\r\x1b[K" if live else ""
+    return begin, end
+
+
+def _explain(outcomes: "list[Outcome]") -> None:
+    """What to do about the cells that are not done."""
+    died = sum(outcome.state in ("died", "refused") for outcome in outcomes)
+    failed = sum(outcome.state == "failed" for outcome in outcomes)
+    if died:
+        typer.echo(f"{died} did not end: call the sweep again to run what is missing", err=True)
+    if failed:
+        typer.echo(
+            f"{failed} failed: each keeps its traceback in failed/status.json; --retry-failed runs them again", err=True
+        )
