@@ -9,7 +9,7 @@ from small_classifiers import images, network, own_labels
 from torch import nn
 
 from workbench.adversarial import fgsm, margins, pgd
-from workbench.adversarial.training import zoom_rate
+from workbench.adversarial.training import Recipe, lada
 
 GOLDEN = {name: torch.from_numpy(v) for name, v in np.load(Path(__file__).parent / "data" / "adv_attacks.npz").items()}
 
@@ -50,7 +50,9 @@ class _FirstTwo(nn.Module):
 
 
 def test_recorded_zoom_rates():
-    rates = zoom_rate(GOLDEN["alpha"], strength=2 / 3, steepness=10.0)
+    recipe = Recipe(strength=2 / 3, steepness=10.0, threshold=0.0)
+    epsilon = torch.full_like(GOLDEN["alpha"], 0.5)
+    rates = lada(GOLDEN["alpha"], epsilon, recipe, bounded=False) / 0.5
     torch.testing.assert_close(rates, GOLDEN["zoom_l23_g10"], rtol=0, atol=1e-12)
 
 

@@ -21,9 +21,11 @@ from torch.optim.lr_scheduler import LRScheduler
 from workbench.adversarial.attacks import pgd
 from workbench.adversarial.checkpoint import load, save
 from workbench.adversarial.margins import margins
-from workbench.adversarial.partition import balanced_batches, hash_codes, partition, random_batches
+from workbench.adversarial.partition import balanced_batches, margin_partition, random_batches
 from workbench.adversarial.tasks import CLASSIFICATION, Targets, Task, take
 from workbench.checks import check_choice, check_positive, check_whole
+from workbench.sampling.partition import Partition
+from workbench.sampling.zoom import zoom_rates
 
 RESOLUTION = 1 / 1024  # of the margins that training asks for
 
@@ -99,15 +101,13 @@ class Recipe:
         return self.bounds or ((self.epsilon or 0) * 2 / 3, min((self.epsilon or 0) * 4 / 3, 1.0))
 
 
-def zoom_rate(alpha: Tensor, *, strength: float = 2 / 3, steepness: float = 10.0) -> Tensor:
-    r""":math:`g(\alpha) = 1 + \lambda\big(\frac{1}{1 + e^{\gamma\alpha}} - \frac12\big)`, eq. (6) and line 29."""
-    return 1 + strength * (torch.sigmoid(-steepness * alpha) - 0.5)
-
-
 def lada(
     score: Float[Tensor, "b"], epsilon: Float[Tensor, "b"], recipe: Recipe, *, bounded: bool = True
 ) -> Float[Tensor, "b"]:
     r"""LADA, Algorithm 2 lines 25 to 31: :math:`\epsilon^* = g(\alpha)\,\epsilon`, :math:`\alpha = s - \delta`.
+
+    The zoom function g is that of counting (eq. 6): a rate below 1 for a sample that is sure, above 1 for one that
+    fails.
 
     Args:
         score: :math:`s = z_y - \max_{j \neq y} z_j` of the adversarial samples, see
@@ -116,10 +116,11 @@ def lada(
         recipe: lambda, gamma, delta, the sign and the bounds.
         bounded: keep within the bounds; the paper states none.
     """
-    alpha = score - recipe.threshold
-    rate = zoom_rate(
+    alpha = (score - recipe.threshold).cpu().double()
+    rates = zoom_rates(
         alpha if recipe.sign == "paper" else -alpha, strength=recipe.strength, steepness=recipe.steepness
-    ).to(epsilon)
+    )
+    rate = torch.from_numpy(rates).to(epsilon)
     return (rate * epsilon).clamp(*recipe.limits) if bounded else rate * epsilon
 
 
@@ -185,10 +186,8 @@ def fit(
         adversarial = recipe.epsilon is not None and epoch >= recipe.warmup
         if adversarial and epoch == recipe.warmup and recipe.start == "margin":
             state.epsilon = samples.margins().clamp(*recipe.limits)  # line 2
-        bin_of = samples.bins(draw) if adversarial and recipe.ladp else None  # line 3, each epoch anew
-        batches = (
-            random_batches(len(x), batch_size, draw) if bin_of is None else balanced_batches(bin_of, batch_size, draw)
-        )
+        bins = samples.bins(draw) if adversarial and recipe.ladp else None  # line 3, each epoch anew
+        batches = balanced_batches(bins, batch_size, draw) if bins else random_batches(len(x), batch_size, draw)
         total, count = 0.0, 0
         for index in batches:  # lines 4 and 8
             clean, targets = samples.batch(index, draw)
@@ -208,7 +207,7 @@ def fit(
             "loss": total / count,
             "epsilon": float(state.epsilon.mean()) if adversarial else 0.0,
             "epsilon_spread": float(spread),
-            "bins": 0 if bin_of is None else len(bin_of.unique()),
+            "bins": bins.filled if bins else 0,
         }
         with eval_mode(model):
             row |= {f"val_{name}": float(score) for name, score in (validate(model) if validate else {}).items()}
@@ -311,9 +310,10 @@ class Samples:
             ]
         return torch.cat(found).float().cpu()
 
-    def bins(self, draw: torch.Generator) -> Tensor:
+    def bins(self, draw: torch.Generator) -> Partition:
         """Line 3: the bin of every sample, by its margin and its hash code."""
-        return partition(self.margins(), hash_codes(self.x, draw), groups=self.recipe.groups, bins=self.recipe.bins)
+        seed = int(torch.randint(2**62, (), generator=draw))
+        return margin_partition(self.x, self.margins(), groups=self.recipe.groups, bins=self.recipe.bins, seed=seed)
 
 
 @contextmanager
