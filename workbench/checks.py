@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def check_choice(value: object, choices: Sequence[str], name: str) -> None:
+def check_choice(value: object, choices: Sequence[object], name: str) -> None:
     """Raise ``ValueError`` unless ``value`` is one of ``choices``."""
     if value not in choices:
         known = ", ".join(repr(choice) for choice in choices)

@@ -29,6 +29,7 @@ from workbench.metrics import mae
 from workbench.models import CountingModel, build_model
 from workbench.models.weights import load_weights, read_state
 from workbench.noisy import NoisyAnnotations
+from workbench.objectives import build_objective
 from workbench.records import Record, Table, Timing, now, read_record, versions
 from workbench.registry import check_options
 from workbench.sampling import SAMPLERS, build_sampler
@@ -53,6 +54,8 @@ class Config(BaseModel):
     loss: str = "l2"
     convention: Literal["paper", "official"] = "paper"
     loss_options: dict[str, Any] = Field(default_factory=dict)
+    relative: dict[str, Any] = Field(default_factory=dict)  # relative local counting, {"kind": "hard"}; empty: without
+    experts: dict[str, Any] = Field(default_factory=dict)  # what HMoDE adds to its maps' losses; see objectives
     sampler: str = "random"
     sampler_options: dict[str, Any] = Field(default_factory=dict)
     noise: Literal["uniform", "gaussian"] | None = None  # of the training annotations, see workbench.noisy
@@ -129,7 +132,8 @@ def check_config(config: Config) -> None:
     check_options(SAMPLERS, config.sampler, "sampler", config.sampler_options)
     with torch.device("meta"):  # shapes without memory
         stride = build_model(config.model, **config.model_options).stride
-    build_loss(config.loss, stride=stride, convention=config.convention, **config.loss_options)
+    loss = build_loss(config.loss, stride=stride, convention=config.convention, **config.loss_options)
+    build_objective(loss, config.relative, config.experts)
 
 
 def run_experiment(
@@ -177,6 +181,7 @@ def run_experiment(
     if config.calibrate:
         model.calibrate(mean_density(patches, model.stride))
     loss = build_loss(config.loss, stride=model.stride, convention=config.convention, **config.loss_options)
+    objective = build_objective(loss, config.relative, config.experts)
     sampler = build_sampler(
         config.sampler,
         samples=len(patches),
@@ -191,7 +196,7 @@ def run_experiment(
     write_json(known, config.model_dump(mode="json"))
     history = fit(
         model,
-        loss,
+        objective,
         patches,
         sampler,
         optimizer=optimizer,

@@ -29,6 +29,7 @@ from workbench.evaluation import count_people
 from workbench.files import atomic_write
 from workbench.losses.base import CrowdLoss
 from workbench.models.weights import misfit, read_state
+from workbench.objectives import Objective
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 SCHEDULES = ("constant", "cosine", "exponential")
@@ -75,7 +76,7 @@ def mean_density(patches: Dataset[CrowdSample], stride: int, *, samples: int = 1
 
 def fit(
     model: nn.Module,
-    loss: CrowdLoss,
+    loss: CrowdLoss | Objective,
     patches: Dataset[CrowdSample],
     sampler: Any,
     *,
@@ -97,7 +98,8 @@ def fit(
 
     Args:
         model: the model; moved to Fabric's device.
-        loss: its stride must be the model's.
+        loss: its stride must be the model's; an :class:`~workbench.objectives.Objective` where there is more to train
+            than one density map.
         patches: training patches of one size, asked by :class:`~workbench.data.sample.Draw`.
         sampler: a batch sampler of :mod:`workbench.sampling`; each process gets its share of every batch, and a sampler
             that learns is told the counts of the whole batch.
@@ -126,6 +128,7 @@ def fit(
     fabric = fabric or Fabric(accelerator="auto", devices=1)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     network, optimizer = fabric.setup(model.to(memory_format=layout), optimizer)
+    objective = loss if isinstance(loss, Objective) else Objective(loss)
     # The loader's own generator: else each iterator would draw from the global state that a checkpoint restores
     loader = DataLoader(
         patches,
@@ -147,8 +150,7 @@ def fit(
         for batch in loader:
             batch = batch.to(fabric.device)
             images = batch.images.contiguous(memory_format=layout)
-            density = network(images).float()
-            terms = loss.terms(density, batch.points)
+            density, terms = objective.step(network, images, batch.points)
             value = torch.stack(list(terms.values())).sum()
             number = float(value.detach())
             if not math.isfinite(number):

@@ -3,6 +3,7 @@
 from typing import Any
 
 from workbench.losses.base import CrowdLoss
+from workbench.losses.relative import relative_local_counting
 from workbench.registry import build
 
 LOSSES = {
@@ -13,7 +14,7 @@ LOSSES = {
     "proximal": "workbench.losses.proximal:ProximalLoss",
 }
 
-__all__ = ["LOSSES", "CrowdLoss", "build_loss"]
+__all__ = ["LOSSES", "CrowdLoss", "build_loss", "relative_local_counting"]
 
 
 def build_loss(name: str, *, stride: int = 8, convention: str = "paper", **options: Any) -> CrowdLoss:

@@ -3,18 +3,22 @@
 from pathlib import Path
 from typing import Any
 
-from workbench.models.base import CountingModel
+from workbench.models.base import CountingModel, ModelOutput
 from workbench.models.weights import load_weights
 from workbench.registry import build
 
 MODELS = {
     "mcnn": "workbench.models.mcnn:MCNN",
     "csrnet": "workbench.models.csrnet:CSRNet",
+    "hmode": "workbench.models.hmode:HMoDE",
+    "hrnet": "workbench.models.hrnet:HRNetCounter",
+    "vgg16_bn": "workbench.models.vgg16_bn:VGG16BNCounter",
     "vgg19": "workbench.models.vgg19:VGG19Counter",
+    "dilated_vgg16": "workbench.models.dilated_vgg16:DilatedVGG16",
 }
-BACKBONES = {"csrnet": "vgg16", "vgg19": "vgg19"}
+BACKBONES = {"csrnet": "vgg16", "dilated_vgg16": "vgg16", "hmode": "vgg16_bn", "vgg16_bn": "vgg16_bn", "vgg19": "vgg19"}
 
-__all__ = ["MODELS", "CountingModel", "build_model", "load_weights"]
+__all__ = ["MODELS", "CountingModel", "ModelOutput", "build_model", "load_weights"]
 
 
 def build_model(name: str, *, weights: str | Path | None = None, **options: Any) -> CountingModel:
@@ -34,7 +38,7 @@ def build_model(name: str, *, weights: str | Path | None = None, **options: Any)
     model: CountingModel = build(MODELS, name, "model", **options)
     if weights is not None:
         backbone = BACKBONES.get(name)
-        if backbone and options.get("norm") == "batch":
+        if backbone and not backbone.endswith("_bn") and options.get("norm") == "batch":
             backbone += "_bn"
         load_weights(model, weights, backbone=backbone)
     return model

@@ -1,5 +1,7 @@
 """VGG-19 with a small decoder: the network that the Bayesian loss brought, and most losses since are compared on."""
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -7,8 +9,34 @@ from workbench.models.base import CountingModel
 from workbench.models.layers import VGG19, convolutions, initialise
 
 
-class VGG19Counter(CountingModel):
-    """VGG-19's sixteen convolutions at 1/16, enlarged twice, and a decoder of two convolutions; stride 8.
+class VGGCounter(CountingModel):
+    """A VGG's convolutions at 1/16, enlarged twice, and a decoder of two convolutions; stride 8.
+
+    Args:
+        plan: the convolutions, see :func:`workbench.models.layers.convolutions`.
+        width: factor on the numbers of channels; 1 is the paper's.
+        norm: of the decoder: "none" (the paper's), "batch" or "group".
+        encoder_norm: of the encoder.
+        activation: what makes the map non-negative; the published network takes the absolute value.
+    """
+
+    def __init__(
+        self, plan: Sequence[int | str], *, width: float, norm: str, encoder_norm: str, activation: str
+    ) -> None:
+        super().__init__(stride=8, multiple=16, activation=activation)
+        self.features, channels = convolutions(plan, 3, width=width, norm=encoder_norm)
+        self.decoder, channels = convolutions((256, 128), channels, width=width, norm=norm)
+        self.head = nn.Conv2d(channels, 1, 1)
+        initialise(self)
+
+    def features_to_map(self, images: Tensor) -> Tensor:
+        """Front end, enlargement, decoder, one 1 x 1 convolution."""
+        features = F.interpolate(self.features(images), scale_factor=2, mode="bilinear", align_corners=False)
+        return self.head(self.decoder(features))
+
+
+class VGG19Counter(VGGCounter):
+    """VGG-19's sixteen convolutions with the small decoder; stride 8.
 
     Args:
         width: factor on the numbers of channels; 1 is the paper's.
@@ -20,13 +48,4 @@ class VGG19Counter(CountingModel):
     """
 
     def __init__(self, *, width: float = 1.0, norm: str = "none", activation: str = "abs") -> None:
-        super().__init__(stride=8, multiple=16, activation=activation)
-        self.features, channels = convolutions(VGG19, 3, width=width, norm=norm)
-        self.decoder, channels = convolutions((256, 128), channels, width=width, norm=norm)
-        self.head = nn.Conv2d(channels, 1, 1)
-        initialise(self)
-
-    def features_to_map(self, images: Tensor) -> Tensor:
-        """Front end, enlargement, decoder, one 1 x 1 convolution."""
-        features = F.interpolate(self.features(images), scale_factor=2, mode="bilinear", align_corners=False)
-        return self.head(self.decoder(features))
+        super().__init__(VGG19, width=width, norm=norm, encoder_norm=norm, activation=activation)

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from workbench.models.base import CountingModel
+
 
 def read_state(path: str | Path) -> dict[str, Any]:
     """Read what ``torch.save`` wrote, without ever running code from the file.
@@ -32,8 +34,9 @@ def load_weights(model: nn.Module, source: str | Path, *, backbone: str | None =
 
     Args:
         model: the model to load into.
-        source: a file: a state dictionary of this model, a checkpoint of this workbench, or torchvision's weights of
-            the model's front end; or "imagenet", which asks torchvision for them.
+        source: a file: a state dictionary of this model or of its published implementation, a checkpoint of
+            this workbench, or torchvision's weights of the model's front end; or "imagenet", which asks torchvision for
+            them.
         backbone: torchvision's name of the front end, for "imagenet".
 
     Raises:
@@ -44,6 +47,8 @@ def load_weights(model: nn.Module, source: str | Path, *, backbone: str | None =
     state = imagenet_state(backbone) if source == "imagenet" else read_state(source)
     if isinstance(state.get("model"), Mapping):  # a checkpoint of this workbench
         state = dict(state["model"])
+    if isinstance(model, CountingModel):
+        state = model.own_names(state)
     own = model.state_dict()
     if any(key.startswith("classifier.") for key in state):  # torchvision's: the front end alone
         state = {key: value for key, value in state.items() if key in own and key.startswith("features.")}
