@@ -46,15 +46,16 @@ def network_config(
         model: name of the model.
         dataset: name of the data set.
         root: its folder.
-        changes: other keys of the configuration.
+        changes: other keys of the configuration; ``model_options`` go over the width and normalisation chosen here.
     """
+    more = changes.pop("model_options", {})
     scenes, narrow = dataset == "scenes", width < 1
     settings = {
         "dataset": dataset,
         "root": root or None,
         "dataset_options": {"preset": "small", "length": length} if scenes else {},
         "model": model,
-        "model_options": {"width": width, "norm": "batch" if narrow else "none"},
+        "model_options": {"width": width, "norm": "batch" if narrow else "none"} | more,
         "weights": None if narrow or model == "mcnn" else "imagenet",
         "loss": loss,
         "loss_options": dict(options),
