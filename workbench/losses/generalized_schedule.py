@@ -94,13 +94,13 @@ class GibbsKernel:
         # the nearest cost is taken out, and a constant with it
         offset, cost = (cost.offset, replace(cost, offset=0.0)) if cells.dtype == torch.float32 else (0.0, cost)
         points = points.T.contiguous().T  # x and y each in one piece
-        rows = max(CHUNK // len(points), 1)
+        rows, scale = max(CHUNK // len(points), 1), math.log2(math.e) / epsilon
         for start in range(0, len(cells), rows):
             part = slice(start, start + rows)
             entries = cost(cells[part], points)
             torch.amin(entries, 1, out=self.nearest[part])
-            kernel = torch.sub(self.nearest[part, None], entries, out=self.matrix[part])
-            kernel.mul_(math.log2(math.e) / epsilon).clamp_(min=self.lowest).exp2_()
+            kernel = torch.sub(self.nearest[part, None] * scale, entries, alpha=scale, out=self.matrix[part])
+            kernel.clamp_(min=self.lowest).exp2_()
         self.nearest -= offset
 
     def products(

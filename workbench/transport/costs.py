@@ -65,9 +65,7 @@ class TransportCost:
         squared = (cells[..., 0] - points[..., 0]).square_().add_((cells[..., 1] - points[..., 1]).square_())
         if self.name == "squared":
             return squared
-        half = (self.eta[1] - self.eta[0]) / (2 * self.height)
-        slope = (self.eta[0] + half * cells[..., 1]) + half * points[..., 1] if self.name == "perspective" else None
-        return self._of_distance(squared.sqrt_(), slope)
+        return self._of_distance(squared.sqrt_(), self._factor(cells, points))
 
     def bounds(
         self, centres: Float[Tensor, "*n 2"], points: Float[Tensor, "*m 2"], radius: Float[Tensor, "*k"]
@@ -76,21 +74,40 @@ class TransportCost:
         distance = (
             (centres[..., 0] - points[..., 0]).square_().add_((centres[..., 1] - points[..., 1]).square_()).sqrt_()
         )
-        half = (self.eta[1] - self.eta[0]) / (2 * self.height)
-        slope = (self.eta[0] + half * centres[..., 1]) + half * points[..., 1] if self.name == "perspective" else None
-        shift = abs(half) * radius
-        low = self._of_distance((distance - radius).clamp_(min=0), None if slope is None else slope + shift)
-        high = self._of_distance(distance.add_(radius), None if slope is None else slope - shift)
+        factor = self._factor(centres, points)
+        shift = abs(self._half) * radius if self.name == "perspective" else 0
+        low = self._of_distance((distance - radius).clamp_(min=0), factor + shift)
+        high = self._of_distance(distance.add_(radius), factor - shift)
         return (low.square_(), high.square_()) if self.name == "squared" else (low, high)
 
-    def _of_distance(self, distance: Tensor, slope: Tensor | None) -> Tensor:
-        """The cost of a distance (overwritten) where the perspective factor is ``slope``; a squared cost's root."""
+    @property
+    def _unit(self) -> float:
+        """What exponents are divided by: powers of 2 are four times faster than those of e.
+
+        Only expm1 keeps the digits of small distances, which a kernel at epsilon = 0.005 sees magnified 200 times.
+        """
+        return 1.0 if self.offset == 1 else math.log(2)
+
+    @property
+    def _half(self) -> float:
+        """Half of how fast the perspective factor grows downwards."""
+        return self._unit * (self.eta[1] - self.eta[0]) / (2 * self.height)
+
+    def _factor(self, cells: Tensor, points: Tensor) -> Tensor | float:
+        """The perspective factor, or the constant in its place."""
+        if self.name != "perspective":
+            return self._unit * self.eta[0]
+        return (self._unit * self.eta[0] + self._half * cells[..., 1]) + self._half * points[..., 1]
+
+    def _of_distance(self, distance: Tensor, factor: Tensor | float) -> Tensor:
+        """The cost of a distance (overwritten); a squared cost's root."""
         if self.name in ("euclidean", "squared"):
             return distance
-        distance.div_(self.eta[0] if slope is None else slope)
-        if self.offset != 1:
-            return distance.mul_(math.log2(math.e)).exp2_().sub_(self.offset)  # four times faster than e^x
-        return distance.expm1_()  # keeps the digits of small distances
+        distance.div_(factor)
+        if self.offset == 1:
+            return distance.expm1_()
+        distance.exp2_()
+        return distance.sub_(self.offset) if self.offset else distance
 
 
 def cost_matrix(

@@ -122,6 +122,7 @@ def coarse_potential(
     tiny = torch.finfo(matrix.dtype).tiny
     halvings = max(math.ceil(math.log2(max(float(matrix.amax()), epsilon) / epsilon)), 0)
     kernel = torch.exp(matrix.mul_(-(0.5**halvings) / epsilon))
+    turned = kernel.T  # a matrix times a vector is faster than a vector times the matrix
     g = torch.zeros_like(people)
     for power in range(halvings, -1, -1):
         warmth = epsilon * 2**power
@@ -131,7 +132,7 @@ def coarse_potential(
             reached = (kernel @ ((g - top) / warmth).exp_()).clamp_(min=tiny)
             rows = damping * (log_a - reached.log_() - (top - nearest) / warmth) - nearest / warmth
             top = rows.amax()
-            reached = ((rows - top).exp_() @ kernel).clamp_(min=tiny)
+            reached = (turned @ (rows - top).exp_()).clamp_(min=tiny)
             g = damping * warmth * (log_b - reached.log_() - top)
         if power:
             torch.threshold_(kernel, tiny**0.5, 0.0)
