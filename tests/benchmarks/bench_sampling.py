@@ -1,0 +1,81 @@
+"""LA-Batch's cost: python tests/benchmarks/bench_sampling.py [--full]
+
+What each way of making batches adds to an epoch of csrnet on patches of 128 px, interleaved (the paper's Table 8: 6 %
+for LA-Batch), and the memory and time of hashing 10,000 patches of 180 x 296 x 3 as they stream by. A narrow csrnet is
+the harder case, since its steps are short; ``--full`` takes the published width.
+"""
+
+import sys
+import time
+
+import numpy as np
+import torch
+
+from workbench.data import open_dataset
+from workbench.data.image_patches import ImagePatches
+from workbench.epoch_timing import epoch_seconds
+from workbench.losses import build_loss
+from workbench.models import build_model
+from workbench.sampling import build_sampler
+from workbench.sampling.lsh import draw_projection, hash_stream
+
+PATCHES, SIZE = 10_000, (180, 296)
+LIMIT = 0.03
+
+
+def peak_resident():
+    """MiB that this process held at most, since it began."""
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
+
+
+def overhead(width, images, rounds):
+    """Seconds an epoch with each sampler, the seconds of setting up LA-Batch, the number of patches."""
+    torch.manual_seed(0)
+    data = open_dataset("scenes", preset="default", length=images)
+    patches = ImagePatches(data, (128, 128), per_image=4, flip=True)
+    patches.counts(), [data[index] for index in range(images)]  # made and kept, as any data set is read once
+    model = build_model("csrnet", width=width).to(memory_format=torch.channels_last)
+    loss = build_loss("l2", stride=model.stride)
+    begun = time.process_time()
+    samplers = {
+        name: build_sampler(name, samples=len(patches), batch_size=12, patches=patches)
+        for name in ("la_batch", "random", "ladp", "lada")
+    }
+    setting_up = time.process_time() - begun
+    return epoch_seconds(samplers, model, loss, patches, rounds=rounds), setting_up, len(patches)
+
+
+def hashing():
+    """Seconds of making the patches and hashing them, and MiB at the peak beyond what there was before."""
+    rng = np.random.default_rng(0)
+    texture = rng.integers(0, 256, (3, 400, 600), dtype=np.uint8)
+    places = rng.integers(0, 200, (PATCHES, 2))
+    images = (torch.from_numpy(texture[:, top : top + SIZE[0], left : left + SIZE[1]].copy()) for top, left in places)
+    projection = draw_projection(SIZE)
+    before = peak_resident()
+    begun = time.perf_counter()
+    codes = hash_stream(images, projection)
+    seconds = time.perf_counter() - begun
+    assert len(codes) == PATCHES
+    return seconds, peak_resident() - before
+
+
+def main(width, images, rounds):
+    seconds, grown = hashing()
+    print(f"{PATCHES} patches of {SIZE[0]} x {SIZE[1]} x 3 made and hashed in {seconds:.1f} s, {grown:.0f} MiB at most")
+    times, setting_up, number = overhead(width, images, rounds)
+    for name, spent in times.items():
+        share = spent / times["random"] - 1
+        print(f"csrnet of width {width:g}, {number} patches of 128 px, {name:9} {spent:7.2f} s an epoch ({share:+.1%})")
+    print(f"hashing and partition, once a training: {setting_up:.2f} s for three samplers")
+    if grown > 1024 or times["la_batch"] / times["random"] - 1 > LIMIT:
+        sys.exit("over the limit")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    if "--full" in sys.argv:
+        main(1.0, 6, 2)
+    else:
+        main(0.125, 60, 7)
