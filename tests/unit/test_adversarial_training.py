@@ -9,7 +9,7 @@ from torch import nn
 
 from workbench.adversarial import counting, margins, pgd
 from workbench.adversarial.partition import balanced_batches, margin_groups, margin_partition
-from workbench.adversarial.training import Recipe, fit, lada
+from workbench.adversarial.training import RESOLUTION, Recipe, fit, lada
 from workbench.sampling.partition import Partition
 
 
@@ -74,8 +74,8 @@ def test_algorithm_2_line_by_line():
 
     # line 2: the boundary is at 1/2, whatever the weight; the last sample is wrong already
     exact = [0.4, 0.2, 0.05, 0.3, 0.0]
-    first = margins(model.eval(), x, y, resolution=1 / 1024)
-    assert np.allclose(first, [math.ceil(round(m * 1024, 6)) / 1024 for m in exact], atol=1 / 1024)
+    first = margins(model.eval(), x, y, resolution=RESOLUTION)
+    assert np.allclose(first, [math.ceil(round(m / RESOLUTION, 6)) * RESOLUTION for m in exact], atol=RESOLUTION)
     epsilon = [min(max(float(m), 0.05), 0.5) for m in first]
 
     optimizer = sgd(model)

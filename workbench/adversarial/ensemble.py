@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.adversarial.attacks import Model, check_inputs, evaluating, like, pgd
-from workbench.adversarial.robustness import Attack
+from workbench.adversarial.robustness import Attack, with_budget
 from workbench.adversarial.tasks import CLASSIFICATION, MARGIN_LOSS, Targets, Task, take
 from workbench.checks import check_choice, check_positive, check_whole
 
@@ -138,9 +138,9 @@ def square_search(
 def ensemble(epsilon: float, *, steps: int = 20, restarts: int = 3, queries: int = 200) -> dict[str, Attack]:
     """The three attacks of this file with one budget, for :func:`workbench.adversarial.robustness.worst_case`."""
     return {
-        "restarted PGD": lambda m, x, y: restarted_pgd(m, x, y, epsilon, steps=steps, restarts=restarts),
-        "targeted PGD": lambda m, x, y: targeted_pgd(m, x, y, epsilon, steps=steps),
-        "square search": lambda m, x, y: square_search(m, x, y, epsilon, queries=queries),
+        "restarted PGD": with_budget(restarted_pgd, epsilon, steps=steps, restarts=restarts),
+        "targeted PGD": with_budget(targeted_pgd, epsilon, steps=steps),
+        "square search": with_budget(square_search, epsilon, queries=queries),
     }
 
 

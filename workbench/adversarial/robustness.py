@@ -18,6 +18,15 @@ from workbench.checks import check_choice, check_positive, check_whole
 Attack = Callable[[Model, Tensor, Targets], Tensor]
 
 
+def with_budget(attack: Callable[..., Tensor], epsilon: float, **options: Any) -> Attack:
+    """An attack of (model, x, y, epsilon), as :func:`workbench.adversarial.pgd` is, with its budget and options."""
+
+    def attack_within(model: Model, x: Tensor, y: Targets) -> Tensor:
+        return attack(model, x, y, epsilon, **options)
+
+    return attack_within
+
+
 class Accuracy(NamedTuple):
     """A share of right answers and its 95 % confidence interval (Wilson's)."""
 
@@ -109,8 +118,8 @@ def accuracy_curve(
     rows = []
     for epsilon in epsilons:
         check_positive(epsilon, "epsilon", zero=True)
-        at = None if epsilon == 0 else (lambda m, a, b, e=epsilon: attack(m, a, b, e))
-        rows.append({"epsilon": epsilon, **robustness(model, x, y, at, task=task)._asdict()})
+        bounded = with_budget(attack, epsilon) if epsilon else None
+        rows.append({"epsilon": epsilon, **robustness(model, x, y, bounded, task=task)._asdict()})
     return rows
 
 

@@ -27,7 +27,7 @@ from workbench.checks import check_choice, check_positive, check_whole
 from workbench.sampling.partition import Partition
 from workbench.sampling.zoom import zoom_rates
 
-RESOLUTION = 1 / 1024  # of the margins that training asks for
+RESOLUTION, BRACKET = 1 / 512, 1 / 16  # of the margins that training asks for
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ class Recipe:
         step_size: of the training's PGD; 2.5 epsilon_i / T if None.
         random_start: of the training's PGD.
         clean_share: weight of the clean samples in the loss; line 6 trains on both sets, Madry's training on 0.
+        cap: where the search for margins ends. Many samples have no crossing along their direction; were they given
+            a margin of 1, LADP's groups of equal width would be made for them.
         groups: G of LADP.
         bins: B of LADP.
         warmup: natural epochs before: margins of random weights say nothing.
@@ -71,6 +73,7 @@ class Recipe:
     step_size: float | None = None
     random_start: bool = False
     clean_share: float = 0.5
+    cap: float = 0.5
     groups: int = 6
     bins: int = 10
     warmup: int = 0
@@ -80,6 +83,7 @@ class Recipe:
         check_choice(self.sign, ("paper", "flipped"), "sign")
         check_whole(self.warmup, "warmup", least=0)
         check_positive(self.steepness, "steepness")
+        check_positive(self.cap, "cap")
         if not 0 < self.strength < 2:
             raise ValueError(f"strength is {self.strength!r}, expected a number between 0 and 2")
         if not -1 <= self.threshold <= 1:
@@ -305,7 +309,14 @@ class Samples:
         """Line 2: the margin of every sample, without augmentation, on the CPU."""
         with eval_mode(self.model):
             found = [
-                margins(self.model, *self.batch(index), resolution=RESOLUTION, task=self.task)
+                margins(
+                    self.model,
+                    *self.batch(index),
+                    resolution=RESOLUTION,
+                    bracket=BRACKET,
+                    cap=self.recipe.cap,
+                    task=self.task,
+                )
                 for index in torch.arange(len(self.x)).split(512)
             ]
         return torch.cat(found).float().cpu()

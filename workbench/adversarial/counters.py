@@ -1,0 +1,73 @@
+"""How many people an attack adds to a density model's count, or takes from it."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.adversarial.attacks import Model, check_inputs, evaluating, pgd
+from workbench.adversarial.tasks import counting, people, take, true_people
+from workbench.checks import check_positive, check_whole
+
+
+def counted(model: Model, x: Float[Tensor, "b c h w"], *, batch_size: int = 32) -> Float[Tensor, "b"]:
+    """The number of people that a density model sees in each image, in eval mode."""
+    check_whole(batch_size, "batch_size")
+    with evaluating(model), torch.no_grad():
+        return torch.cat([people(model(images)) for images in x.split(batch_size)])
+
+
+def people_against_epsilon(
+    model: Model,
+    x: Float[Tensor, "b c h w"],
+    points: Sequence[Tensor],
+    epsilons: Sequence[float],
+    *,
+    steps: int = 10,
+    batch_size: int = 32,
+) -> list[dict[str, float]]:
+    """What a counter can be made to say: PGD that raises the count, and PGD that lowers it, for each budget.
+
+    Args:
+        model: from images to densities.
+        x: (B, C, H, W), in [0, 1].
+        points: B tensors (N_i, 2).
+        epsilons: budgets in the L-infinity norm.
+        steps: of the PGD.
+        batch_size: images attacked at a time.
+
+    Returns:
+        A row a budget, all in people, means over the images: epsilon, more (gained by the raising attack), fewer (lost
+        to the lowering one), error (the larger of the two attacked counts' absolute errors), and per_epsilon, the mean
+        of more and fewer over epsilon (0 for a budget of 0).
+
+    Raises:
+        ValueError: x is not in [0, 1], shapes do not fit, a budget below zero.
+    """
+    check_inputs(x, points)
+    clean = counted(model, x, batch_size=batch_size)
+    truth = true_people(x, points).to(clean)
+    rows = []
+    for epsilon in epsilons:
+        check_positive(epsilon, "epsilon", zero=True)
+        counts = {}
+        for objective in ("over", "under"):
+            task = counting(objective)
+            parts = []
+            for index in torch.arange(len(x)).split(batch_size):
+                moved = pgd(model, x[index], take(points, index), epsilon, steps=steps, task=task)
+                parts.append(counted(model, moved, batch_size=batch_size))
+            counts[objective] = torch.cat(parts)
+        more, fewer = counts["over"] - clean, clean - counts["under"]
+        errors = torch.stack([(count - truth).abs() for count in counts.values()])
+        rows.append(
+            {
+                "epsilon": epsilon,
+                "more": float(more.mean()),
+                "fewer": float(fewer.mean()),
+                "error": float(errors.amax(dim=0).mean()),
+                "per_epsilon": float((more + fewer).mean()) / (2 * epsilon) if epsilon else 0.0,
+            }
+        )
+    return rows
