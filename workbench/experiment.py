@@ -8,17 +8,18 @@ the same configuration goes on where it stopped, or gives the record if it had e
 import hashlib
 import json
 import math
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from filelock import FileLock
 from lightning_fabric import Fabric, seed_everything
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from workbench.data import DATASETS, open_dataset
+from workbench.configuration import Config, build_config
+from workbench.data import open_dataset
 from workbench.data.image_patches import ImagePatches
 from workbench.data.patches import TrainingPatches
 from workbench.data.sample import CrowdDataset
@@ -31,57 +32,13 @@ from workbench.models.weights import load_weights, read_state
 from workbench.noisy import NoisyAnnotations
 from workbench.objectives import build_objective
 from workbench.records import Record, Table, Timing, now, read_record, versions
-from workbench.registry import check_options
-from workbench.sampling import SAMPLERS, build_sampler
+from workbench.runs import in_notebook
+from workbench.sampling import build_sampler
 from workbench.source import source_digest
 from workbench.training import Step, build_optimizer, build_schedule, fit, mean_density
 
 OnStep = Callable[[Step], None]
 OnEpoch = Callable[[dict[str, Any]], None]
-
-
-class Config(BaseModel):
-    """Everything that a run depends on; frozen, and unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    dataset: str = "scenes"
-    root: str | None = None
-    dataset_options: dict[str, Any] = Field(default_factory=dict)
-    model: str = "csrnet"
-    model_options: dict[str, Any] = Field(default_factory=dict)
-    weights: str | None = None
-    loss: str = "l2"
-    convention: Literal["paper", "official"] = "paper"
-    loss_options: dict[str, Any] = Field(default_factory=dict)
-    relative: dict[str, Any] = Field(default_factory=dict)  # relative local counting, {"kind": "hard"}; empty: without
-    experts: dict[str, Any] = Field(default_factory=dict)  # what HMoDE adds to its maps' losses; see objectives
-    sampler: str = "random"
-    sampler_options: dict[str, Any] = Field(default_factory=dict)
-    noise: Literal["uniform", "gaussian"] | None = None  # of the training annotations, see workbench.noisy
-    noise_amount: float = Field(0.0, ge=0)
-    evaluate_on: Literal["test", "val"] = "test"
-    crop: int = Field(128, ge=16)
-    per_image: int | None = Field(None, ge=1)  # patches at places that stay; None: one at a place of its own each time
-    flip: bool = True
-    batch_size: int = Field(8, ge=1)
-    epochs: int = Field(20, ge=1)
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(1e-4, ge=0)
-    schedule: Literal["constant", "cosine", "exponential"] = "cosine"
-    clip_norm: float | None = Field(None, gt=0)
-    calibrate: bool = True
-    seed: int = Field(0, ge=0)
-    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
-    accelerator: str = "auto"
-    workers: int = Field(0, ge=0)
-    checkpoint_steps: int | None = Field(None, ge=1)
-
-    @property
-    def identity(self) -> str:
-        """The configuration as one line: two runs of one identity are the same run."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True)
 
 
 def run_once(
@@ -103,39 +60,6 @@ def run_once(
         return run_experiment(config, folder, on_step=on_step, on_epoch=on_epoch), folder
 
 
-def build_config(**options: Any) -> Config:
-    """A configuration from keys and values.
-
-    Raises:
-        ValueError: one line an unknown key or a value out of range, with what was expected.
-    """
-    try:
-        return Config(**options)
-    except ValidationError as error:
-        lines = []
-        for problem in error.errors():
-            key = ".".join(map(str, problem["loc"]))
-            if problem["type"] == "extra_forbidden":
-                lines.append(f"unknown key {key!r}, expected one of {', '.join(Config.model_fields)}")
-            else:
-                lines.append(f"{key} is {problem['input']!r}: {problem['msg']}")
-        raise ValueError("configuration: " + "; ".join(lines)) from None
-
-
-def check_config(config: Config) -> None:
-    """Raise unless data set, model, loss and sampler are known and take their options; nothing is read or trained.
-
-    Raises:
-        ValueError: a name, an option or an option's value is not known.
-    """
-    check_options(DATASETS, config.dataset, "dataset", config.dataset_options)
-    check_options(SAMPLERS, config.sampler, "sampler", config.sampler_options)
-    with torch.device("meta"):  # shapes without memory
-        stride = build_model(config.model, **config.model_options).stride
-    loss = build_loss(config.loss, stride=stride, convention=config.convention, **config.loss_options)
-    build_objective(loss, config.relative, config.experts)
-
-
 def run_experiment(
     config: Config,
     folder: str | Path,
@@ -148,8 +72,8 @@ def run_experiment(
     Args:
         config: the configuration.
         folder: where the run lives; taken up again if it was stopped.
-        on_step: told after each step.
-        on_epoch: told each epoch's row of the history.
+        on_step: told after each step, by the first process; with several devices it must be a module's function.
+        on_epoch: told each epoch's row of the history; likewise.
 
     Returns:
         The run's record. Metrics: the test scores, and ``baseline_mae``, that of predicting the mean count of the
@@ -164,6 +88,27 @@ def run_experiment(
         raise ValueError(f"{folder} belongs to a run of another configuration; choose another folder")
     if (folder / "record.json").exists():
         return read_record(folder / "record.json")
+    fabric = build_fabric(config)
+    if config.devices == 1:
+        return _train(fabric, config, folder, on_step, on_epoch)
+    return fabric.launch(_train, config, folder, on_step, on_epoch)  # type: ignore[arg-type]
+
+
+def build_fabric(config: Config) -> Fabric:
+    """The devices and processes of a run.
+
+    Several devices are a process each: forked in a notebook, started by the cluster's own launcher where there is one
+    (SLURM, torchrun), spawned otherwise.
+    """
+    strategy = "auto"
+    if config.devices > 1:
+        launched = any(name in os.environ for name in ("SLURM_NTASKS", "TORCHELASTIC_RUN_ID"))
+        strategy = "ddp" if launched else "ddp_notebook" if in_notebook() else "ddp_spawn"
+    return Fabric(accelerator=config.accelerator, devices=config.devices, strategy=strategy, precision=config.precision)
+
+
+def _train(fabric: Fabric, config: Config, folder: Path, on_step: OnStep | None, on_epoch: OnEpoch | None) -> Record:
+    """What each process does; the first one scores the model, and all give the record."""
     started = now()
     seed_everything(config.seed, verbose=False)
 
@@ -193,7 +138,8 @@ def run_experiment(
     optimizer = build_optimizer(
         model, config.optimizer, learning_rate=config.learning_rate, weight_decay=config.weight_decay
     )
-    write_json(known, config.model_dump(mode="json"))
+    if fabric.is_global_zero:
+        write_json(folder / "config.json", config.model_dump(mode="json"))
     history = fit(
         model,
         objective,
@@ -203,15 +149,32 @@ def run_experiment(
         schedule=build_schedule(optimizer, config.schedule, epochs=config.epochs),
         epochs=config.epochs,
         validate=lambda network: known_scores(evaluate(network, held_out)),
-        fabric=Fabric(accelerator=config.accelerator, devices=1, precision=config.precision),
+        fabric=fabric,
         workers=config.workers,
         clip_norm=config.clip_norm,
         checkpoint=folder / "checkpoint.pt",
         checkpoint_steps=config.checkpoint_steps,
         identity=config.identity,
-        on_step=on_step,
-        on_epoch=on_epoch,
+        on_step=on_step if fabric.is_global_zero else None,
+        on_epoch=on_epoch if fabric.is_global_zero else None,
     )
+    if fabric.is_global_zero:
+        score(model, config, folder, train, test, history, sampler.summary(), started)
+    fabric.barrier()
+    return read_record(folder / "record.json")
+
+
+def score(
+    model: CountingModel,
+    config: Config,
+    folder: Path,
+    train: CrowdDataset,
+    test: Any,
+    history: list[dict[str, Any]],
+    extra: dict[str, float],
+    started: str,
+) -> None:
+    """Score a trained model and leave its weights and its record, the last thing that a run writes."""
     begun = time.perf_counter()
     results = evaluate(model, test)
     mean_count = sum(len(train.points(index)) for index in range(len(train))) / len(train)
@@ -221,7 +184,7 @@ def run_experiment(
         config=config.model_dump(mode="json"),
         seed=config.seed,
         versions=versions(),
-        metrics={**known_scores(results), "baseline_mae": mae(truth, [mean_count] * len(truth)), **sampler.summary()},
+        metrics={**known_scores(results), "baseline_mae": mae(truth, [mean_count] * len(truth)), **extra},
         history=[{key: value for key, value in row.items() if key != "seconds"} for row in history],
         tables=[test_table(results)],
         timing=Timing(
@@ -232,14 +195,13 @@ def run_experiment(
     save_weights(model, config, folder / "weights.pt")
     record.write(folder / "record.json")
     (folder / "checkpoint.pt").unlink(missing_ok=True)
-    return record
 
 
 def training_patches(dataset: CrowdDataset, config: Config) -> TrainingPatches | ImagePatches:
     """The patches that a configuration trains on, from the images of ``dataset``."""
     if config.per_image is None:
         return TrainingPatches(dataset, config.crop, flip=config.flip)
-    size = (config.crop, config.crop)
+    size = config.crop if isinstance(config.crop, tuple) else (config.crop, config.crop)
     return ImagePatches(dataset, size, per_image=config.per_image, seed=config.seed, flip=config.flip)
 
 

@@ -64,7 +64,7 @@ class Run:
         self._figures[name] = Figure(name=name, file=f"{name}.png", caption=caption)
         if "matplotlib.pyplot" in sys.modules:
             sys.modules["matplotlib.pyplot"].close(figure)
-        if _in_notebook():
+        if in_notebook():
             from IPython.display import Image, display
 
             display(Image(picture.getvalue(), retina=True, alt=caption or name))
@@ -87,7 +87,7 @@ class Run:
         ]
         columns = [" ".join(map(str, column)) if isinstance(column, tuple) else str(column) for column in flat.columns]
         self._tables[name] = Table(name=name, columns=columns, rows=rows, caption=caption)
-        if _in_notebook():
+        if in_notebook():
             from IPython.display import display
 
             display(frame)
@@ -162,7 +162,7 @@ def _check_name(name: str) -> None:
         raise ValueError(f"name is {name!r}, expected letters, digits, '-' and '_'")
 
 
-def _in_notebook() -> bool:
+def in_notebook() -> bool:
     """Whether a Jupyter kernel runs this code."""
     shell = sys.modules.get("IPython")
     return shell is not None and getattr(shell.get_ipython(), "kernel", None) is not None

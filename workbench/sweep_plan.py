@@ -65,13 +65,15 @@ def plan(grid: Grid, out: str | Path, *, beside: Path | None = None) -> list[Cel
     """
     planned = _trainings(grid) if grid.run == TRAIN else _notebooks(grid, beside)
     code = source_digest()
+    home = Path(out).resolve() / "cells"
+    known = {path.name.rpartition("-")[2]: path for path in home.iterdir()} if home.is_dir() else {}
     cells: dict[str, Cell] = {}
     for given, label, identity, values in planned:
         digest = hashlib.sha256(json.dumps([identity, code], sort_keys=True).encode()).hexdigest()[:12]
         if digest in cells:
             raise ValueError(f"grid {grid.name} has the same cell twice: {given}")
         name = re.sub(r"[^A-Za-z0-9._=-]+", "-", label)[:LABEL_LENGTH].strip("-.")
-        folder = Path(out).resolve() / "cells" / f"{name or 'cell'}-{digest}"
+        folder = known.get(digest, home / f"{name}-{digest}")  # the digest counts, the rest is for the reader
         cells[digest] = Cell(given=given, digest=digest, code=code, folder=folder, timeout=grid.timeout, **values)
     return list(cells.values())
 
@@ -100,11 +102,11 @@ def _notebooks(grid: Grid, beside: Path | None) -> Iterator[Planned]:
         raise ValueError(f"grid {grid.name}, notebook {notebook.name}: {'; '.join(problems)}")
     for given, values in zip(cells, typed, strict=True):
         parameters = defaults | values
-        changed = {name: value for name, value in values.items() if defaults[name] != value or name in grid.varying}
-        label = "-".join(f"{value:g}" if isinstance(value, float) else str(value) for value in changed.values())
+        varying = [values[name] for name in grid.varying]
+        label = "-".join(f"{value:g}" if isinstance(value, float) else str(value) for value in varying)
         yield (
             given,
-            f"{notebook.stem}-{label}",
+            f"{notebook.stem}-{label}".rstrip("-"),
             ["notebook", source, parameters],
             {"kind": "notebook", "notebook": notebook, "source": source, "parameters": parameters},
         )
@@ -117,7 +119,7 @@ def notebook_digest(notebook: str | Path) -> str:
 
 
 def _trainings(grid: Grid) -> Iterator[Planned]:
-    from workbench.experiment import build_config, check_config
+    from workbench.configuration import build_config, check_config
 
     if grid.preset is not None:
         raise ValueError(f"grid {grid.name}: preset belongs to notebooks, expected none for a training")

@@ -118,7 +118,8 @@ def fit(
         on_epoch: told each epoch's row of the history.
 
     Returns:
-        The history, a row an epoch: epoch, loss, each term, validation scores (``val_...``), learning rate, seconds.
+        The history, a row an epoch: epoch, loss, each term, the MAE of the training patches as they were shown,
+        validation scores (``val_...``), learning rate, seconds.
 
     Raises:
         ValueError: the checkpoint is another run's.
@@ -163,10 +164,10 @@ def fit(
                 fabric.clip_gradients(network, optimizer, max_norm=clip_norm)
             optimizer.step()
             optimizer.zero_grad()
+            counts = torch.stack([batch.counts, count_people(density.detach())])
             if sampler.learns:
-                counts = torch.stack([batch.counts, count_people(density.detach())])
                 sampler.observe(run.step, *whole_batch(counts, fabric, len(sampler.batches[run.step])))
-            run.count({"loss": value, **terms}, len(batch))
+            run.count({"loss": value, **terms, "train_mae": (counts[1] - counts[0]).abs().mean()}, len(batch))
             if on_step:
                 on_step(Step(run.epoch + 1, epochs, run.step, len(sampler), number))
             if checkpoint and keeps and checkpoint_steps and run.step % checkpoint_steps == 0:
@@ -174,6 +175,7 @@ def fit(
                 started = time.perf_counter()
         rate = float(schedule.get_last_lr()[0])
         schedule.step()
+        run.gather(fabric)
         row = run.end_epoch(validate(network), rate, started)
         if checkpoint and keeps:
             run.save(checkpoint)
@@ -221,6 +223,13 @@ class Run:
         self.images += images
         for name, value in terms.items():
             self.sums[name] = self.sums.get(name, 0.0) + float(value.detach()) * images
+
+    def gather(self, fabric: Fabric) -> None:
+        """Add up the epoch's sums over the processes, so that the history tells of all images."""
+        if fabric.world_size > 1:
+            mine = torch.tensor([self.images, *self.sums.values()], dtype=torch.float64, device=fabric.device)
+            images, *sums = fabric.all_reduce(mine, reduce_op="sum").tolist()  # type: ignore[union-attr]
+            self.images, self.sums = round(images), dict(zip(self.sums, sums, strict=True))
 
     def end_epoch(self, validation: Mapping[str, float], rate: float, started: float) -> dict[str, Any]:
         """Close the epoch: its row of the history, and the best weights so far."""

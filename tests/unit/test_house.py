@@ -30,7 +30,7 @@ FLOORS = [
     {"notebooks", "sweep_plan"},
     {"sweep_cell"},
     {"sweep_progress"},
-    {"explore", "paper_tables", "reports", "site", "sweeps", "table_formats"},
+    {"exercises", "explore", "paper_tables", "reports", "site", "sweeps", "table_formats"},
     {"commands"},
     {"cli"},
 ]

@@ -1,5 +1,6 @@
 """``workbench train`` and ``workbench predict``."""
 
+from functools import partial
 from json import JSONDecodeError, loads
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,23 +22,30 @@ def train(
             help="A key of the configuration, over the file's: -p loss=l2 -p loss_options.sigma=4",
         ),
     ] = None,
+    devices: Annotated[
+        int | None, typer.Option(help="Devices, each with a process and a share of every batch.")
+    ] = None,
+    strategy: Annotated[str | None, typer.Option(help="ddp for several devices.")] = None,
     json: Json = False,
 ) -> None:
     """Train a model, choose its weights on held-out images and score them on the test images."""
     values = _config(config, assignments(parameter or []))
+    values |= {key: value for key, value in (("devices", devices), ("strategy", strategy)) if value is not None}
     from workbench.experiment import build_config, run_experiment
 
-    def progress(row: dict[str, Any]) -> None:
-        numbers = (f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items())
-        typer.echo("  ".join(numbers), err=json)
-
-    record = run_experiment(build_config(**values), out, on_epoch=progress)
+    record = run_experiment(build_config(**values), out, on_epoch=partial(_progress, err=json))
     if json:
         print_json(record.model_dump(mode="json"))
     else:
         for name, value in record.metrics.items():
             typer.echo(f"  {name:24} {value:.6g}")
         typer.echo(f"  {near(out)}")
+
+
+def _progress(row: dict[str, Any], *, err: bool) -> None:
+    """An epoch on one line."""
+    numbers = (f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items())
+    typer.echo("  ".join(numbers), err=err)
 
 
 def predict(

@@ -1,0 +1,150 @@
+"""A grid becomes cells, each with a key of its own, or is refused before anything runs."""
+
+import pytest
+from small_notebooks import write_notebook
+
+from workbench.sweep_grid import Grid, combinations, read_grid
+from workbench.sweep_plan import nested, plan
+from workbench.sweep_progress import Progress
+
+
+@pytest.fixture(autouse=True)
+def code(monkeypatch):
+    """Whoever edits the package while the tests run changes no key."""
+    monkeypatch.setattr("workbench.sweep_plan.source_digest", lambda: "code")
+
+
+@pytest.fixture
+def notebook(tmp_path):
+    return write_notebook(tmp_path / "a.ipynb", "x = lr * n")  # parameters preset, run_dir, lr: float, n: int
+
+
+def cells_of(tmp_path, **content):
+    return plan(Grid(**{"name": "g", "run": "a.ipynb"} | content), tmp_path / "out", beside=tmp_path)
+
+
+def test_cells_times_grid_times_seeds():
+    grid = Grid(name="g", run="a", fixed={"z": 0}, cells=[{"a": 1}, {"a": 2}], grid={"b": [3, 4], "c": [5]}, seeds=2)
+    found = list(combinations(grid))
+    assert len(found) == 8
+    assert found[0] == {"z": 0, "a": 1, "b": 3, "c": 5, "seed": 0}
+    assert [(cell["a"], cell["b"], cell["seed"]) for cell in found] == [
+        (a, b, seed) for a in (1, 2) for b in (3, 4) for seed in (0, 1)
+    ]
+    assert [
+        cell["seed"] for cell in combinations(grid.model_copy(update={"seeds": [7], "cells": [{}], "grid": {}}))
+    ] == [7]
+
+
+def test_a_cell_has_the_same_key_as_long_as_nothing_that_matters_changes(tmp_path, notebook, monkeypatch):
+    def digests(**content):
+        return [cell.digest for cell in cells_of(tmp_path, grid={"n": [2, 3]}, **content)]
+
+    first = digests()
+    assert len(set(first)) == 2
+    assert digests() == first
+    assert digests(fixed={"lr": 0.1}) == first  # the default, said aloud
+    assert digests(preset="smoke") == first
+    assert not set(digests(fixed={"lr": 0.2})) & set(first)
+    assert not set(digests(preset="paper")) & set(first)
+    write_notebook(notebook, "x = lr * n", title="Other prose")
+    assert digests() == first
+    write_notebook(notebook, "x = lr + n")
+    assert not set(digests()) & set(first)
+    write_notebook(notebook, "x = lr * n")
+    monkeypatch.setattr("workbench.sweep_plan.source_digest", lambda: "other code")
+    assert not set(digests()) & set(first)
+
+
+def test_folders_are_named_after_what_varies_and_fit_a_file_system(tmp_path, notebook):
+    names = [cell.folder.name for cell in cells_of(tmp_path, grid={"lr": [1e-4, 0.2], "n": [10**70]})]
+    assert names[0].startswith("a-0.0001-1000")
+    assert len(set(names)) == 2
+    assert max(map(len, names)) < 80
+    assert all(cell.folder.parent == tmp_path / "out" / "cells" for cell in cells_of(tmp_path))
+
+
+def test_a_training_is_keyed_by_its_whole_configuration(tmp_path):
+    grid = {"run": "train", "fixed": {"loss_options.sigma": 4}, "grid": {"model": ["mcnn", "csrnet"]}, "seeds": 2}
+    cells = cells_of(tmp_path, **grid)
+    assert [(cell.parameters["model"], cell.parameters["seed"]) for cell in cells] == [
+        ("mcnn", 0),
+        ("mcnn", 1),
+        ("csrnet", 0),
+        ("csrnet", 1),
+    ]
+    assert cells[0].parameters["loss_options"] == {"sigma": 4}
+    assert cells[0].folder.name.startswith("mcnn-l2-random-0-")
+    same = cells_of(tmp_path, **(grid | {"fixed": {"loss_options": {"sigma": 4}, "epochs": 20}}))
+    assert [cell.digest for cell in same] == [cell.digest for cell in cells]
+
+
+def test_dotted_names_lead_into_options_and_leave_what_is_shared_alone():
+    shared = {"sigma": 4}
+    assert nested({"loss_options": shared, "loss_options.beta": 1}) == {"loss_options": {"sigma": 4, "beta": 1}}
+    assert shared == {"sigma": 4}
+    with pytest.raises(ValueError, match=r"loss\.sigma: loss is 'l2', expected options"):
+        nested({"loss": "l2", "loss.sigma": 4})
+
+
+def test_two_thousand_cells_are_told_in_a_dozen_lines(tmp_path, notebook):
+    cells = cells_of(tmp_path, grid={"lr": [0.1, 0.2, 0.3, 0.4], "n": list(range(500))})
+    progress = Progress(cells)
+    (cells[0].folder / "result").mkdir(parents=True)
+    (cells[0].folder / "result" / "record.json").write_text("{}")
+    (cells[1].folder / "failed").mkdir(parents=True)
+    (cells[1].folder / "failed" / "status.json").write_text("{}")
+    progress = Progress(cells)
+    progress.start(cells[2].name)
+    lines = progress.table().splitlines()
+    assert [line.split() for line in lines] == [
+        ["lr", "done", "running", "failed", "waiting"],
+        ["0.1", "1", "1", "1", "497"],
+        *(["0.2", "–", "–", "–", "500"], ["0.3", "–", "–", "–", "500"], ["0.4", "–", "–", "–", "500"]),
+        ["all", "1", "1", "1", "1997"],
+    ]
+    assert progress.line() == "1/2000 done  1 running  1 failed  1997 waiting"
+    many = Progress(cells_of(tmp_path, grid={"n": list(range(500))})).table().splitlines()
+    assert len(many) == 2  # five hundred rows would tell nobody anything
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ({"grid": {"n": [1, "x"], "m": [1]}}, "unknown parameter 'm', expected one of preset, run_dir, lr, n"),
+        ({"grid": {"n": [1, "x", 2.5]}}, "parameter n is 'x', expected int; parameter n is 2.5, expected int"),
+        ({"grid": {"n": []}}, "n has no values"),
+        ({"seeds": 0}, "seed has no values"),
+        ({"grid": {"n": [1]}, "fixed": {"n": 2}}, "sets n twice"),
+        ({"grid": {"n": [1, 1]}}, "the same cell twice"),
+        ({"fixed": {"run_dir": "here"}}, "run_dir is the sweep's own"),
+        ({"run": "train", "grid": {"model": ["mcnn", "mcn"]}}, "unknown model 'mcn'"),
+        ({"run": "train", "fixed": {"loss_options.sigm": 1}}, "loss 'l2' has no option 'sigm'"),
+        ({"run": "train", "fixed": {"epochs": 0}}, "epochs is 0"),
+        ({"run": "train", "preset": "smoke"}, "preset belongs to notebooks"),
+    ],
+)
+def test_every_mistake_is_found_before_the_first_run(tmp_path, notebook, content, found):
+    with pytest.raises(ValueError, match=found):
+        cells_of(tmp_path, **content)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.bad_input
+def test_a_file_that_is_no_grid_is_named(tmp_path):
+    file = tmp_path / "g.yaml"
+    with pytest.raises(FileNotFoundError, match=r"g\.yaml does not exist"):
+        read_grid(file)
+    for content, found in (
+        ("run: a\nsedes: 3", "sedes: Extra inputs are not permitted; known keys: name, run"),
+        ("[1]", "holds a list"),
+        ("a: [", "is not YAML"),
+        ("run: a\nname: ../b", "name: String should match"),
+    ):
+        file.write_text(content)
+        with pytest.raises(ValueError, match=found):
+            read_grid(file)
+    file.write_text("run: nowhere")
+    with pytest.raises(FileNotFoundError, match="nowhere names no notebook"):
+        plan(read_grid(file), tmp_path)

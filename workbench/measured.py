@@ -1,0 +1,123 @@
+"""What was measured: the records of all trained networks, wherever a notebook, a sweep or `workbench train` left them."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from workbench.records import read_record
+
+PLACES = ("experiments/*/record.json", "sweeps/*/cells/*/result/record.json")
+# What a result does not depend on, or says nothing about it.
+MACHINE = ("root", "workers", "accelerator", "checkpoint_steps")
+# What a comparison is about; all else must be the same on both sides.
+FACTORS = (
+    "seed",
+    "loss",
+    "loss_options",
+    "convention",
+    "relative",
+    "experts",
+    "sampler",
+    "sampler_options",
+    "model",
+    "weights",
+    "learning_rate",
+)
+
+
+class Measurement(NamedTuple):
+    """One trained network: its configuration, its scores, and the newest record that says so."""
+
+    config: dict[str, Any]
+    metrics: dict[str, float]
+    record: Path
+    started: str
+
+    @property
+    def seed(self) -> int:
+        """Of the run."""
+        return int(self.config["seed"])
+
+    @property
+    def setting(self) -> str:
+        """What a comparison holds fixed, as one line: data, length of the training, width of the network."""
+        kept = {key: value for key, value in self.config.items() if key not in (*FACTORS, *MACHINE)}
+        kept["width"] = self.config.get("model_options", {}).get("width", 1.0)
+        kept.pop("model_options", None)
+        return json.dumps(kept, sort_keys=True)
+
+
+def collect_measurements(runs_dir: str | Path, places: Sequence[str] = PLACES) -> list[Measurement]:
+    """Every trained network below ``runs_dir``; of records of one configuration the newest counts.
+
+    A record is one of a network if its config names a model, a loss and a seed. Records that cannot be read are left
+    out: the page of what ran shows them.
+    """
+    found: dict[str, Measurement] = {}
+    for path in sorted(path for place in places for path in Path(runs_dir).glob(place)):
+        with suppress(ValueError, OSError):
+            record = read_record(path)
+            config = record.config
+            if not {"model", "loss", "seed", "dataset"} <= set(config):
+                continue
+            identity = json.dumps({k: v for k, v in config.items() if k not in MACHINE}, sort_keys=True)
+            new = Measurement(config, dict(record.metrics), path, record.timing.started)
+            old = found.get(identity)
+            if old is None:
+                found[identity] = new
+            else:  # a notebook adds scores to those of the training that it shares
+                first, last = sorted([old, new], key=lambda one: (one.started, str(one.record)))
+                found[identity] = last._replace(metrics=first.metrics | last.metrics)
+    return list(found.values())
+
+
+def matches(config: Mapping[str, Any], conditions: Mapping[str, Any]) -> bool:
+    """Whether a configuration is as ``conditions`` say.
+
+    A value that is a list names alternatives; a dotted name looks into options; a key that the configuration lacks
+    counts as None.
+    """
+
+    def value_at(name: str) -> Any:
+        value: Any = config
+        for part in name.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        return value
+
+    for name, wanted in conditions.items():
+        alternatives = wanted if isinstance(wanted, list) else [wanted]
+        found = value_at(name)
+        # An option that is off is left out, None or empty, as it may be.
+        if not any(found == one or (not found and not one and found is not False) for one in alternatives):
+            return False
+    return True
+
+
+def by_setting(measurements: Iterable[Measurement]) -> dict[str, list[Measurement]]:
+    """Measurements that may be compared with each other."""
+    groups: dict[str, list[Measurement]] = {}
+    for one in measurements:
+        groups.setdefault(one.setting, []).append(one)
+    return groups
+
+
+def effort(setting: str) -> tuple[float, ...]:
+    """How much a setting is worth: real data above built-in scenes, then the size of the training."""
+    kept = json.loads(setting)
+    length = kept.get("dataset_options", {}).get("length", 0)
+    return (kept["dataset"] != "scenes", kept.get("epochs", 0) * max(length, 1), kept["width"])
+
+
+def describe(setting: str) -> str:
+    """A setting as a reader likes it."""
+    kept = json.loads(setting)
+    options = kept.get("dataset_options", {})
+    what = kept["dataset"]
+    if "preset" in options:
+        what += f" ({options['preset']})"
+    length = f", {options['length']} images" if "length" in options else ""
+    width = "" if kept["width"] == 1 else f", width {kept['width']:g}"
+    noise = f", noise {kept['noise_amount']:g}" if kept.get("noise") else ""
+    return f"{what}{length}, {kept.get('epochs', '?')} epochs{width}{noise}"
