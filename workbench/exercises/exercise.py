@@ -1,0 +1,88 @@
+"""What an exercise is, and what is said of an answer."""
+
+import math
+import numbers
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is said of an answer; true where it is right.
+
+    Attributes:
+        state: "open" (no answer yet), "right" or "wrong".
+        text: a sentence or two, Markdown.
+    """
+
+    state: str
+    text: str
+
+    def __bool__(self) -> bool:
+        """Whether the answer is right."""
+        return self.state == "right"
+
+    def __repr__(self) -> str:
+        """The text as it is."""
+        return self.text
+
+    def _repr_markdown_(self) -> str:
+        if self.state == "open":
+            return "❓ Not answered yet."  # the question stands above, in the notebook
+        return f"{'✅' if self else '✏️'} {self.text}"
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """A question whose answer the package can compute.
+
+    Attributes:
+        question: Markdown.
+        solution: computes the answer; a number, or one of ``choices``.
+        hint: said of a wrong answer.
+        reason: said of a right one.
+        choices: the answers to choose from; none: the answer is a number.
+        tolerance: relative error up to which a number is right.
+    """
+
+    question: str
+    solution: Callable[[], float | str]
+    hint: str
+    reason: str
+    choices: tuple[str, ...] = ()
+    tolerance: float = 0.01
+
+    def judge(self, name: str, answer: Any) -> Verdict:
+        """The verdict on an answer; None poses the question."""
+        if answer is None:
+            choose = f" (one of {', '.join(map(repr, self.choices))})" if self.choices else ""
+            return Verdict("open", f"**{name}** {self.question}{choose}")
+        right = self._choice(answer) == self.solution() if self.choices else self._near(self._number(answer))
+        return Verdict("right", f"Right. {self.reason}") if right else Verdict("wrong", f"Not yet. {self.hint}")
+
+    def _near(self, number: float) -> bool:
+        solution = float(self.solution())
+        return math.isclose(number, solution, rel_tol=self.tolerance, abs_tol=1e-9)
+
+    def _choice(self, answer: Any) -> str:
+        if not isinstance(answer, str):
+            raise TypeError(
+                f"answer is a {type(answer).__name__}, expected one of {', '.join(map(repr, self.choices))}"
+            )
+        chosen = answer.strip().lower()
+        if chosen not in self.choices:
+            raise ValueError(f"answer is {answer!r}, expected one of {', '.join(map(repr, self.choices))}")
+        return chosen
+
+    def _number(self, answer: Any) -> float:
+        if hasattr(answer, "item") and getattr(answer, "size", None) is not None:  # a tensor or an array
+            try:
+                answer = answer.item()
+            except (ValueError, RuntimeError) as error:
+                raise ValueError("answer has more than one element, expected one number") from error
+        if isinstance(answer, bool) or not isinstance(answer, numbers.Real):
+            raise TypeError(f"answer is a {type(answer).__name__}, expected a number")
+        if not math.isfinite(answer):
+            raise ValueError(f"answer is {answer!r}, expected a finite number")
+        return float(answer)
