@@ -9,11 +9,10 @@ from workbench.exercises.exercise import Exercise
 
 def _linear(weights: list[float], bias: float) -> nn.Module:
     """Two classes whose difference of logits is w x + b."""
-    model = nn.Sequential(nn.Flatten(), nn.Linear(len(weights), 2)).double().eval()
-    with torch.no_grad():
-        model[1].weight.copy_(torch.tensor([weights, [0.0] * len(weights)], dtype=torch.float64))
-        model[1].bias.copy_(torch.tensor([bias, 0.0], dtype=torch.float64))
-    return model
+    linear = nn.Linear(len(weights), 2, dtype=torch.float64)
+    linear.weight.data = torch.tensor([weights, [0.0] * len(weights)], dtype=torch.float64)
+    linear.bias.data = torch.tensor([bias, 0.0], dtype=torch.float64)
+    return nn.Sequential(nn.Flatten(), linear).eval()
 
 
 def _margin() -> float:
