@@ -107,6 +107,7 @@ def test_the_channels_divide_the_distance():
         (lambda p: hash_codes(torch.full((1, 3, 4, 5), float("nan")), p), "images holds 60 values that are NaN"),
         (lambda p: hash_stream([torch.rand(3, 4, 5), torch.rand(3, 5, 5)], p), r"image 1 has shape \(3, 5, 5\)"),
         (lambda p: hash_stream([], p), "images is empty"),
+        (lambda p: hash_stream([torch.full((3, 4, 5), float("inf"))], p), "image 0 holds values that are NaN"),
         (lambda p: hash_stream([torch.rand(3, 4, 5)], p, chunk=0), "chunk is 0"),
         (lambda p: draw_projection((0, 5)), "height is 0"),
         (lambda p: quantise(torch.rand(3), 0.0), "width is 0.0"),

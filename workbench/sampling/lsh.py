@@ -67,26 +67,30 @@ def hash_stream(images: Iterable[Tensor], projection: Float[Tensor, "c h w"], *,
     """
     check_tensor(projection, "projection", shape=(None, None, None))
     check_whole(chunk, "chunk")
-    room = projection.new_empty(chunk, *projection.shape)
-    codes, held, number = [], 0, 0
+    vectors = projection.flatten() / len(projection)
+    room = projection.new_empty(chunk, vectors.numel())
+    codes: list[float] = []  # as numbers: a tensor a chunk would keep the memory between them from being given back
+    held = 0
     for image in images:
         if image.shape != projection.shape:
             raise ValueError(
-                f"image {number} has shape {tuple(image.shape)}, the projection {tuple(projection.shape)}; "
-                "expected the same"
+                f"image {len(codes) + held} has shape {tuple(image.shape)}, the projection "
+                f"{tuple(projection.shape)}; expected the same"
             )
-        room[held] = image
+        room[held] = image.reshape(-1)
         if image.dtype == torch.uint8:
             room[held] /= 255
-        held, number = held + 1, number + 1
+        held += 1
         if held == chunk:
-            codes.append(hash_codes(room, projection))
+            codes += (room @ vectors).tolist()
             held = 0
-    if not number:
+    codes += (room[:held] @ vectors).tolist()
+    if not codes:
         raise ValueError("images is empty, expected at least one")
-    if held:
-        codes.append(hash_codes(room[:held], projection))
-    return torch.cat(codes)
+    for number, code in enumerate(codes):
+        if not math.isfinite(code):  # one sum of all pixels tells what a look at each would
+            raise ValueError(f"image {number} holds values that are NaN or infinite, expected finite values")
+    return projection.new_tensor(codes)
 
 
 def quantise(codes: Float[Tensor, "n"], width: float, offset: float | Tensor = 0.0) -> Int[Tensor, "n"]:
