@@ -25,7 +25,7 @@ FLOORS = [
     {"predict", "plots_localization", "epoch_timing"},
     {"configuration", "measured", "runs"},
     {"adversarial_experiment", "claims", "experiment"},
-    {"comparison", "localize", "variants", "notebook_parameters", "notebook_status"},
+    {"comparison", "localize", "strategies", "variants", "notebook_parameters", "notebook_status"},
     {"notebook_worker", "sweep_grid"},
     {"notebooks", "sweep_plan"},
     {"sweep_cell"},
