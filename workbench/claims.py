@@ -6,7 +6,7 @@ paired differences, positive where the claim is right, with a bootstrap interval
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -104,17 +104,18 @@ def weigh(claim: Claim, measurements: Sequence[Measurement]) -> Evidence:
     """What ``measurements`` say of a claim: in the setting with most pairs, of those the largest training."""
     names = {name.partition(".")[0] for name in (*claim.first, *claim.second)}
 
-    def key(one: Measurement) -> str:
-        """Everything that the claim does not speak of."""
-        return json.dumps({k: v for k, v in one.config.items() if k not in names and k not in MACHINE}, sort_keys=True)
+    def rest(one: Measurement) -> str:
+        """Everything that the claim does not speak of, but the seed."""
+        kept = {k: v for k, v in one.config.items() if k not in names and k not in MACHINE and k != "seed"}
+        return json.dumps([one.setting, kept], sort_keys=True)
 
-    sides: list[dict[str, Measurement]] = []
+    sides: list[dict[tuple[str, int], Measurement]] = []
     for conditions in (claim.first, claim.second):
         side = [one for one in measurements if claim.metric in one.metrics and matches(one.config, conditions)]
-        sides.append({key(one): one for one in sorted(side, key=lambda one: one.started)})
+        sides.append({(rest(one), one.seed): one for one in sorted(side, key=lambda one: one.started)})
     pairs: dict[str, list[tuple[Measurement, Measurement]]] = {}
-    for shared in sorted(sides[0].keys() & sides[1].keys()):
-        pairs.setdefault(_without_seed(shared), []).append((sides[0][shared], sides[1][shared]))
+    for key in sorted(sides[0].keys() & sides[1].keys()):
+        pairs.setdefault(key[0], []).append((sides[0][key], sides[1][key]))
     if not pairs:
         return Evidence(claim, "not enough evidence")
     chosen = max(pairs.values(), key=lambda group: (min(len(group), LEAST_PAIRS), effort(group[0][0].setting)))
@@ -160,8 +161,3 @@ def interval(differences: np.ndarray) -> tuple[float | None, float | None]:
         rng=np.random.default_rng(0),
     ).confidence_interval
     return float(found.low), float(found.high)
-
-
-def _without_seed(identity: str) -> str:
-    kept: Mapping[str, Any] = json.loads(identity)
-    return json.dumps({key: value for key, value in kept.items() if key != "seed"}, sort_keys=True)

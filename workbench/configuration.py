@@ -45,7 +45,7 @@ class Config(BaseModel):
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(1e-4, ge=0)
-    schedule: Literal["constant", "cosine", "exponential"] = "cosine"
+    schedule: Literal["constant", "cosine", "exponential", "halving"] = "cosine"
     clip_norm: float | None = Field(None, gt=0)
     calibrate: bool = True
     seed: int = Field(0, ge=0)

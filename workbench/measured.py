@@ -1,4 +1,4 @@
-"""What was measured: the records of all trained networks, wherever a notebook, a sweep or `workbench train` left them."""
+"""What was measured: the records of all trained networks, wherever a notebook or a sweep left them."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence

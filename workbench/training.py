@@ -32,7 +32,7 @@ from workbench.models.weights import misfit, read_state
 from workbench.objectives import Objective
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-SCHEDULES = ("constant", "cosine", "exponential")
+SCHEDULES = ("constant", "cosine", "exponential", "halving")
 
 
 class Step(NamedTuple):
@@ -55,13 +55,18 @@ def build_optimizer(model: nn.Module, name: str, *, learning_rate: float, weight
 
 
 def build_schedule(optimizer: Optimizer, name: str, *, epochs: int) -> LRScheduler:
-    """Build a schedule by epoch: "constant", "cosine" to zero, or "exponential" (0.95 every 5 epochs, LA sec. 4)."""
+    """Build a schedule by epoch: "constant", "cosine" to zero, "exponential" or "halving".
+
+    "exponential" is 0.95 every 5 epochs (LA sec. 4), "halving" one half from half of the epochs on (HMoDE sec. IV-B).
+    """
     check_choice(name, SCHEDULES, "schedule")
     check_whole(epochs, "epochs")
     if name == "cosine":
         return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     if name == "exponential":
         return torch.optim.lr_scheduler.StepLR(optimizer, step_size=5, gamma=0.95)
+    if name == "halving":
+        return torch.optim.lr_scheduler.MultiStepLR(optimizer, [max(1, epochs // 2)], gamma=0.5)
     return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 1.0)
 
 

@@ -39,3 +39,11 @@ def near(path: Path) -> str:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+def parse(text: str) -> Any:
+    """A number, true, false, null, a list or options as JSON writes them; any other text is itself."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workbench.commands.output import Json, assignments, near, print_json
+from workbench.commands.output import Json, assignments, near, parse, print_json
 from workbench.project import runs_folder
 
 if TYPE_CHECKING:
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 def sweep(
     grid: Annotated[Path, typer.Argument(metavar="GRID.yaml", help="The grid, see notebooks/sweeps.")],
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="One of the fixed parameters, over the file's."),
+    ] = None,
     workers: Annotated[int, typer.Option(help="Cells at a time on this machine.")] = 2,
     threads: Annotated[int | None, typer.Option(help="Threads of each cell; 1 on this machine unless given.")] = None,
     scheduler: Annotated[
@@ -38,6 +42,8 @@ def sweep(
     from workbench.sweeps import open_client, run_sweep, write_sweep
 
     content = read_grid(grid)
+    given = {name: parse(value) for name, value in assignments(parameter or []).items()}
+    content = content.model_copy(update={"fixed": {**content.fixed, **given}})
     folder = out or runs_folder() / "sweeps" / content.name
     offered = {name: float(value) for name, value in assignments(resource or []).items()}
     cells = plan(content, folder, beside=grid.parent)

@@ -1,13 +1,12 @@
 """``workbench train`` and ``workbench predict``."""
 
 from functools import partial
-from json import JSONDecodeError, loads
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from workbench.commands.output import Json, assignments, near, print_json
+from workbench.commands.output import Json, assignments, near, parse, print_json
 
 
 def train(
@@ -101,13 +100,5 @@ def _config(file: Path | None, given: dict[str, str]) -> dict[str, Any]:
             options = options.setdefault(part, {})
             if not isinstance(options, dict):
                 raise ValueError(f"-p {name}: {part} is {options!r}, expected options")
-        options[last] = _value(text)
+        options[last] = parse(text)
     return values
-
-
-def _value(text: str) -> Any:
-    """A number, true, false, null or a list as JSON writes them; any other text is itself."""
-    try:
-        return loads(text)
-    except JSONDecodeError:
-        return text
