@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.image import AxesImage
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
 
 from workbench.plots import BLUE, GREEN, GREY, ORANGE, PURPLE
@@ -79,4 +79,25 @@ def show_sweep(
         ax.axvline(list(measured).index(mark), color=GREY, linewidth=0.8, linestyle=":")
     ax.set_xticks(range(len(measured)), list(measured))
     ax.set(xlabel=xlabel, ylabel="test MAE (people)")
+    return ax
+
+
+def show_regions(
+    ax: Axes, places: Int[Tensor, "s"], grid: tuple[int, int], side: float, *, color: str = ORANGE
+) -> Axes:
+    """Frame the regions that relative local counting compares, with their places in its list, in image pixels.
+
+    Args:
+        ax: with the image on it.
+        places: regions counted row by row, in the list's order.
+        grid: (rows, columns) of regions.
+        side: of a region in image pixels.
+        color: of frames and numbers.
+    """
+    for rank, place in enumerate(places.tolist(), start=1):
+        row, column = divmod(place, grid[1])
+        ax.add_patch(Rectangle((column * side, row * side), side, side, fill=False, edgecolor=color, linewidth=1.6))
+        ax.text(
+            (column + 0.5) * side, (row + 0.5) * side, str(rank), color=color, ha="center", va="center", weight="bold"
+        )
     return ax

@@ -92,7 +92,7 @@ def relative_errors(
 def order_violations(listed: Float[Tensor, "b s"], *, sublists: int = 3, pairs: str = "adjacent") -> Float[Tensor, "b"]:
     """By how many people lists of counts rise where they should fall, summed over their interleaved sub-lists."""
     length = listed.shape[1]
-    total = listed.new_zeros(len(listed))
+    total = 0 * listed.sum(dim=1)  # a zero with a gradient, where there is nothing to compare
     furthest = length if pairs == "all" else sublists + 1
     for distance in range(sublists, min(furthest, length), sublists):
         total = total + (listed[:, distance:] - listed[:, :-distance]).clamp(min=0).sum(dim=1)
