@@ -1,6 +1,6 @@
 """Gradient descent on the density map itself: what a loss asks for, without a network in between."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float
@@ -35,20 +35,37 @@ def descend(
     Returns:
         Number of steps -> the map after them.
     """
+    maps = {0: start.detach().clone()} if 0 in keep else {}
+    for step, reached in enumerate(descent(loss, points, start, steps=steps, rate=rate), 1):
+        if step in keep or step == steps:
+            maps[step] = reached
+    return maps
+
+
+def descent(
+    loss: CrowdLoss,
+    points: Float[Tensor, "n 2"],
+    start: Float[Tensor, "h w"],
+    *,
+    steps: int = 200,
+    rate: float = 0.05,
+) -> Iterator[Float[Tensor, "h w"]]:
+    """The maps of :func:`descend` one by one, one for each step; arguments and errors as there."""
     check_tensor(start, "start", shape=(None, None))
     check_not_negative(start, "start")
     check_whole(steps, "steps")
     check_positive(rate, "rate")
+    return _descent(loss, points, start, steps, rate)
+
+
+def _descent(loss: CrowdLoss, points: Tensor, start: Tensor, steps: int, rate: float) -> Iterator[Tensor]:
     root = start.detach().sqrt().requires_grad_()
     # a short memory of squared gradients: near zero they are far smaller than at the start
     optimizer = torch.optim.Adam([root], lr=rate, betas=(0.9, 0.95))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    maps = {0: start.detach().clone()} if 0 in keep else {}
-    for step in range(1, steps + 1):
+    for _ in range(steps):
         optimizer.zero_grad()
         loss(root.square()[None, None], [points]).backward()
         optimizer.step()
         schedule.step()
-        if step in keep or step == steps:
-            maps[step] = root.detach().square()
-    return maps
+        yield root.detach().square()

@@ -1,0 +1,255 @@
+// A map with people on it: click to add somebody, drag to move them, paint density, see a transport plan as lines.
+// Python owns the state and sends it as one `frame`; edits go back as messages, one at a time and the latest only.
+
+const KEYS =
+  "In the tool heads: comma and full stop choose a head, the arrow keys move it, Enter adds one, Delete removes it. " +
+  "In the tools paint and erase: the arrow keys move the brush, Space applies it.";
+
+function render({ model, el }) {
+  const root = document.createElement("div");
+  const canvas = document.createElement("canvas");
+  const status = document.createElement("div");
+  root.className = "workbench-ground";
+  root.style.cssText = "background:white;padding:4px;max-width:980px;";
+  canvas.tabIndex = 0;
+  canvas.dataset.lmSuppressShortcuts = "true"; // JupyterLab has commands on the same keys
+  canvas.style.cssText = "display:block;width:100%;touch-action:none;cursor:crosshair;outline-offset:2px;";
+  canvas.setAttribute("role", "application");
+  status.style.cssText = `font:13px system-ui, sans-serif;color:${INK};padding:2px 0 4px 46px;min-height:18px;`;
+  status.setAttribute("aria-live", "polite");
+  root.append(canvas, status);
+  el.append(root);
+
+  const client = Math.random().toString(36).slice(2);
+  let frame = decode(model.get("frame"));
+  let heads = frame.heads;
+  let [selected, dragging, stroking, cursor, focused] = [-1, false, false, null, false];
+  let [waiting, outbox, count, planned] = [0, null, 0, 0];
+  let picture = null;
+  let place = layout(760, frame);
+
+  // ------------------------------------------------------------------ to Python and back
+  function send(edit) {
+    outbox = { ...outbox, ...edit, ...(edit.at ? { at: [...(outbox?.at ?? []), ...edit.at] } : {}) };
+    if (!waiting) flush();
+  }
+
+  function flush() {
+    if (!outbox) return;
+    waiting = ++count;
+    const sent = waiting;
+    model.send({ ...outbox, client, number: sent });
+    outbox = null;
+    // a kernel that was restarted never answers
+    setTimeout(() => { if (waiting === sent) { waiting = 0; flush(); } }, 3000);
+  }
+
+  function received() {
+    frame = decode(model.get("frame"));
+    if (frame.client === client && frame.answers === waiting) waiting = 0;
+    flush();
+    if (!dragging && !outbox?.heads && !waiting) heads = frame.heads;
+    if (selected >= heads.length) selected = -1;
+    schedule();
+  }
+
+  function loadPicture() {
+    const bytes = model.get("picture");
+    picture?.close?.();
+    picture = null;
+    schedule();
+    if (bytes?.byteLength) {
+      createImageBitmap(new Blob([bytes], { type: "image/png" })).then((bitmap) => { picture = bitmap; schedule(); });
+    }
+  }
+
+  // ------------------------------------------------------------------ drawing
+  function schedule() {
+    if (!planned) planned = requestAnimationFrame(draw);
+  }
+
+  function draw() {
+    planned = 0;
+    const width = clamp(root.clientWidth - 8, 300, 980);
+    place = layout(width, frame);
+    const ratio = window.devicePixelRatio || 1;
+    canvas.width = Math.round(width * ratio);
+    canvas.height = Math.round(place.height * ratio);
+    canvas.style.height = `${place.height}px`;
+    const context = canvas.getContext("2d");
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.fillStyle = "white";
+    context.fillRect(0, 0, width, place.height);
+    const { main, map, scale } = place;
+    const colors = model.get("colors");
+    if (picture) {
+      context.globalAlpha = 0.45;
+      context.drawImage(picture, main.x, main.y, main.width, main.height);
+      context.globalAlpha = 1;
+      context.drawImage(heat(frame.density, ...frame.size, frame.top), main.x, main.y, main.width, main.height);
+    } else {
+      drawMap(context, main, frame.density, frame);
+    }
+    drawLinks(context, place, frame, heads, colors);
+    drawHeads(context, place, heads, selected, colors);
+    drawAxes(context, place, frame);
+    text(context, frame.title, main.x, main.y - 9, { font: TITLE });
+    if (frame.plan) {
+      drawMap(context, map, frame.leaving, frame);
+      context.strokeStyle = SOFT;
+      context.lineWidth = 1;
+      context.strokeRect(map.x - 0.5, map.y - 0.5, map.width + 1, map.height + 1);
+      text(context, "what leaves each cell", map.x, map.y - 9, { font: TITLE });
+      drawScale(context, place, frame);
+      drawBars(context, place, frame, colors);
+    }
+    if (cursor && model.get("tool") !== "heads") {
+      context.strokeStyle = INK;
+      context.lineWidth = 1.5;
+      context.setLineDash([4, 3]);
+      context.beginPath();
+      context.arc(main.x + cursor[0] * scale, main.y + cursor[1] * scale, model.get("brush") * scale, 0, 2 * Math.PI);
+      context.stroke();
+      context.setLineDash([]);
+    }
+    status.textContent = frame.status;
+    canvas.setAttribute("aria-label", `${frame.title}. ${frame.status} ${KEYS}`);
+    Object.assign(canvas.dataset, { frame: frame.number, links: frame.links.length / 3, heads: heads.length });
+    Object.assign(canvas.dataset, { left: main.x, top: main.y, scale });
+  }
+
+  // ------------------------------------------------------------------ pointer and keys
+  function limits() {
+    return [frame.size[1] * frame.stride, frame.size[0] * frame.stride];
+  }
+
+  function within([x, y]) {
+    const [width, height] = limits();
+    return [clamp(x, 0, width), clamp(y, 0, height)];
+  }
+
+  function position(event) {
+    const box = canvas.getBoundingClientRect();
+    return [(event.clientX - box.left - place.main.x) / place.scale, (event.clientY - box.top - place.main.y) / place.scale];
+  }
+
+  function outside([x, y]) {
+    const [width, height] = limits();
+    return x < 0 || y < 0 || x > width || y > height;
+  }
+
+  function nearest([x, y]) {
+    const distances = heads.map(([hx, hy]) => Math.hypot(hx - x, hy - y) * place.scale);
+    const best = distances.indexOf(Math.min(...distances));
+    return best >= 0 && distances[best] < 14 ? best : -1;
+  }
+
+  function moveHead(to) {
+    heads = heads.map((head, index) => (index === selected ? within(to) : head));
+    send({ heads });
+    schedule();
+  }
+
+  function addHead(at) {
+    heads = [...heads, within(at)];
+    selected = heads.length - 1;
+    send({ heads });
+    schedule();
+  }
+
+  function removeHead() {
+    if (selected < 0) return;
+    heads = heads.filter((_, index) => index !== selected);
+    selected = -1;
+    send({ heads });
+    schedule();
+  }
+
+  function paint() {
+    send({ at: [cursor], erase: model.get("tool") === "erase" });
+  }
+
+  canvas.addEventListener("pointerdown", (event) => {
+    const at = position(event);
+    canvas.focus({ preventScroll: true });
+    if (event.button !== 0 || outside(at)) return;
+    event.preventDefault();
+    canvas.setPointerCapture(event.pointerId);
+    if (model.get("tool") === "heads") {
+      selected = nearest(at);
+      if (selected < 0) addHead(at);
+      dragging = true;
+    } else {
+      cursor = at;
+      stroking = true;
+      paint();
+    }
+    schedule();
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    const at = position(event);
+    if (dragging) moveHead(at);
+    else if (model.get("tool") !== "heads") {
+      cursor = outside(at) && !stroking ? null : within(at);
+      if (stroking) paint();
+      schedule();
+    }
+  });
+  for (const name of ["pointerup", "pointercancel"]) {
+    canvas.addEventListener(name, () => { [dragging, stroking] = [false, false]; });
+  }
+  canvas.addEventListener("pointerleave", () => { if (!focused) { cursor = null; schedule(); } });
+  canvas.addEventListener("focus", () => { focused = true; });
+  canvas.addEventListener("blur", () => { focused = false; });
+  canvas.addEventListener("keydown", (event) => {
+    const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+    const step = frame.stride * (event.shiftKey ? 4 : 0.5);
+    const [width, height] = limits();
+    const arrow = arrows[event.key];
+    const drawing = model.get("tool") !== "heads";
+    if (arrow && drawing) {
+      cursor ??= [width / 2, height / 2];
+      cursor = within([cursor[0] + arrow[0] * step, cursor[1] + arrow[1] * step]);
+      schedule();
+    } else if (arrow && selected >= 0) {
+      moveHead([heads[selected][0] + arrow[0] * step, heads[selected][1] + arrow[1] * step]);
+    } else if (event.key === " " && drawing) {
+      cursor ??= [width / 2, height / 2];
+      paint();
+    } else if (drawing || event.ctrlKey || event.metaKey || event.altKey) {
+      return;
+    } else if ([",", "."].includes(event.key) && heads.length) {
+      selected = selected < 0 ? 0 : (selected + (event.key === "." ? 1 : heads.length - 1)) % heads.length;
+      schedule();
+    } else if (event.key === "Enter" && !event.shiftKey) {
+      addHead([width / 2, height / 2]);
+    } else if (event.key === "Delete" || event.key === "Backspace") {
+      removeHead();
+    } else if (event.key === "Escape") {
+      selected = -1;
+      schedule();
+    } else {
+      return;
+    }
+    event.preventDefault();
+    event.stopPropagation();
+  });
+
+  model.on("change:frame", received);
+  model.on("change:picture", loadPicture);
+  model.on("change:tool", schedule);
+  model.on("change:brush", schedule);
+  const resized = new ResizeObserver(schedule);
+  resized.observe(root);
+  loadPicture();
+  return () => {
+    resized.disconnect();
+    cancelAnimationFrame(planned);
+    model.off("change:frame", received);
+    model.off("change:picture", loadPicture);
+    model.off("change:tool", schedule);
+    model.off("change:brush", schedule);
+  };
+}
+
+export default { render };
