@@ -65,7 +65,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf build reports/runs reports/index.html .pytest_cache .hypothesis .mypy_cache .ruff_cache *.egg-info
+	rm -rf build reports/runs reports/index.html reports/site .pytest_cache .hypothesis .mypy_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 clean-all: clean

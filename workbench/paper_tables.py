@@ -139,9 +139,10 @@ def _build(
     heads = list(dict.fromkeys(zip(printed["dataset"], printed["metric"], strict=True)))
     columns = [Column(dataset, metric, False) for dataset, metric in heads]
     rows = {name: [None] * len(heads) for name in names}  # type: dict[tuple[str, str], list[Value | None]]
-    for one in printed.itertuples(index=False):
-        spread = None if np.isnan(one.spread) else float(one.spread)
-        rows[one.method, one.backbone][heads.index((one.dataset, one.metric))] = Value(float(one.value), spread)
+    for one in printed.to_dict("records"):
+        spread = None if np.isnan(one["spread"]) else float(one["spread"])
+        place = heads.index((one["dataset"], one["metric"]))
+        rows[one["method"], one["backbone"]][place] = Value(float(one["value"]), spread)
     found = {name: _runs(reading, readings, *name, measurements) for name in names}
     metrics = list(dict.fromkeys(metric for _, metric in heads if metric in readings.metrics))
     for setting in _settings(found, [readings.datasets.get(dataset, "") for dataset, _ in heads]):

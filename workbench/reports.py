@@ -3,7 +3,7 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -116,8 +116,13 @@ def collect(runs_dir: str | Path) -> list[Entry]:
     ]
 
 
-def write_report(runs_dir: str | Path, path: str | Path) -> list[Entry]:
+def write_report(runs_dir: str | Path, path: str | Path, *, pages: Mapping[str, str] | None = None) -> list[Entry]:
     """Write the page at ``path`` over the runs below ``runs_dir``, whole or not at all; its links are relative.
+
+    Args:
+        runs_dir: folder of the runs.
+        path: of the page.
+        pages: other pages of the site by name, as links from this one.
 
     Returns:
         What is on it.
@@ -127,12 +132,12 @@ def write_report(runs_dir: str | Path, path: str | Path) -> list[Entry]:
         OSError: the page cannot be written.
     """
     entries = collect(runs_dir)
-    write_text(path, render(entries, Path(path).resolve().parent))
+    write_text(path, render(entries, Path(path).resolve().parent, pages=pages))
     return entries
 
 
-def render(entries: Sequence[Entry], base: Path) -> str:
-    """The page as HTML; links lead from the folder ``base``."""
+def render(entries: Sequence[Entry], base: Path, *, pages: Mapping[str, str] | None = None) -> str:
+    """The page as HTML; links lead from the folder ``base``, those of ``pages`` as they are."""
 
     def link(path: Path) -> str:
         return quote(Path(os.path.relpath(path.resolve(), base)).as_posix())
@@ -148,6 +153,7 @@ def render(entries: Sequence[Entry], base: Path) -> str:
     newest = max((entry for entry in entries if entry.record), key=lambda entry: entry.started, default=None)
     return environment.get_template("report.html").render(
         entries=entries,
+        site=dict(pages or {}),
         states=STATES,
         counts=Counter(entry.state for entry in entries),
         presets=sorted({entry.preset for entry in entries if entry.preset}),

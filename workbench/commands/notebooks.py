@@ -65,7 +65,7 @@ def report(
 ) -> None:
     """Execute the notebooks and render reports/index.html."""
     from workbench.notebooks import run_notebooks
-    from workbench.reports import write_report
+    from workbench.site import write_site
 
     page = project_root() / "reports" / "index.html"
     statuses: list[Status] = []
@@ -87,7 +87,7 @@ def report(
             threads=threads,
             on_done=progress,
         )
-    write_report(runs_folder(), page)
+    write_site(runs_folder(), page)
     if json:
         print_json({"page": str(page), "notebooks": [status.model_dump(mode="json") for status in statuses]})
     else:

@@ -1,0 +1,115 @@
+"""The figures of the report, each as PNG for the page and as SVG for a paper."""
+
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from workbench.claims import Evidence
+from workbench.files import write_bytes
+from workbench.measured import Measurement, by_setting, describe, effort
+from workbench.paper_tables import PaperTable
+from workbench.plots_report import new_figure, show_claims, show_networks, show_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LEAST_NETWORKS = 4
+MOST_SETTINGS = 4
+MOST_METHODS = 24
+
+
+class Picture(NamedTuple):
+    """A figure on the page: PNG and SVG of one name, and a sentence."""
+
+    png: Path
+    svg: Path
+    title: str
+    caption: str
+    width: int
+    height: int
+
+
+def draw_figures(
+    measurements: Sequence[Measurement], tables: Sequence[PaperTable], evidence: Sequence[Evidence], folder: Path
+) -> list[Picture]:
+    """Draw what there is to draw: the claims, the networks by setting, and printed against measured.
+
+    Args:
+        measurements: every network.
+        tables: the papers' tables.
+        evidence: the claims.
+        folder: where the files go.
+    """
+    pictures = []
+    weighed = [one for one in evidence if one.effect is not None]
+    if weighed:
+        figure = new_figure(9.2, 1.2 + 0.42 * len(weighed))
+        show_claims(figure.subplots(), weighed)
+        caption = "Right of zero the claim is right; grey: not enough evidence, an interval over zero or too few pairs."
+        pictures.append(_save(figure, folder, "claims", "The papers' claims", caption))
+    groups = sorted(by_setting(measurements).items(), key=lambda item: (effort(item[0]), len(item[1])), reverse=True)
+    wide = [(setting, group) for setting, group in groups if len(group) >= LEAST_NETWORKS][:MOST_SETTINGS]
+    for number, (setting, group) in enumerate(wide, 1):
+        picture = _networks(setting, group, folder, f"networks_{number}")
+        pictures += [picture] if picture else []
+    for table in tables:
+        both = [
+            row
+            for row in table.rows
+            if any(v and v.seeds for v in row.values) and any(v and not v.seeds for v in row.values)
+        ]
+        if table.measured and len(both) > 1:
+            figure = new_figure(5.4, 4.2)
+            show_table(figure.subplots(), table)
+            caption = (
+                "One dot a row of the table that was measured. On other data than the paper's the order counts alone."
+            )
+            title = f"{table.paper.replace('_', ' ')}, Table {table.number}: printed and measured"
+            pictures.append(_save(figure, folder, f"{table.name}", title, caption))
+    return pictures
+
+
+def method_name(one: Measurement) -> str:
+    """A network in a few words: model, loss, and what is not as usual."""
+    config = one.config
+    options = {**config.get("loss_options", {}), **config.get("sampler_options", {})}
+    fusion = config.get("model_options", {}).get("fusion")
+    parts = [config["model"] + (f" ({fusion})" if fusion else ""), config["loss"]]
+    parts += [config["sampler"]] if config["sampler"] != "random" else []
+    parts += [f"relative {config['relative'].get('kind', 'hard')}"] if config.get("relative") else []
+    plain = {key: value for key, value in options.items() if key not in ("sigma", "cost_offset", "groups", "bins")}
+    parts += [f"{key}={value}" for key, value in plain.items()]
+    return ", ".join(parts)
+
+
+def _networks(setting: str, group: Sequence[Measurement], folder: Path, name: str) -> Picture | None:
+    import pandas as pd
+
+    rows = [{"method": method_name(one), "MAE": one.metrics["mae"]} for one in group if "mae" in one.metrics]
+    if len(rows) < LEAST_NETWORKS:
+        return None
+    frame = pd.DataFrame(rows)
+    best = frame.groupby("method")["MAE"].mean().sort_values().index[:MOST_METHODS]
+    frame = frame[frame["method"].isin(best)]
+    figure = new_figure(9.2, 1.1 + 0.36 * frame["method"].nunique())
+    show_networks(figure.subplots(), frame).set_xlabel("test MAE (people)")
+    more = "" if len(best) < MOST_METHODS else f" The best {MOST_METHODS} of them."
+    caption = f"A dot a network, a line the mean over its seeds.{more}"
+    return _save(figure, folder, name, f"Networks on {describe(setting)}", caption)
+
+
+def _save(figure: "Figure", folder: Path, name: str, title: str, caption: str) -> Picture:
+    from matplotlib import rc_context
+
+    paths = {}
+    # Text stays text, and the same figure gives the same file.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "workbench"}):
+        for kind in ("png", "svg"):
+            content = BytesIO()
+            metadata = {"Date": None} if kind == "svg" else None
+            figure.savefig(content, format=kind, dpi=144, metadata=metadata)
+            paths[kind] = folder / f"{name}.{kind}"
+            write_bytes(paths[kind], content.getvalue())
+    width, height = figure.get_size_inches() * 96
+    return Picture(paths["png"], paths["svg"], title, caption, round(width), round(height))

@@ -1,0 +1,103 @@
+"""The report as a small site: what ran, the papers' tables, figures and claims; no network and no script is needed.
+
+``index.html`` says what ran. The other pages, the tables as files and the figures lie in ``site`` beside it.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from workbench.claims import read_claims, weigh
+from workbench.files import write_text
+from workbench.measured import collect_measurements
+from workbench.paper_tables import PaperTable, build_tables, read_readings
+from workbench.records import now
+from workbench.report_figures import draw_figures
+from workbench.reports import duration, numeric, shown, write_report
+from workbench.sweep_summary import collect_sweeps
+from workbench.table_formats import heads, text, to_csv, to_latex, to_markdown
+
+PAGES = {"tables": "Tables", "figures": "Figures", "claims": "Claims", "sweeps": "Sweeps"}
+
+
+def write_site(runs_dir: str | Path, page: str | Path) -> dict[str, Any]:
+    """Write the page of what ran at ``page`` and all else beside it, in ``site``.
+
+    Args:
+        runs_dir: folder of the runs.
+        page: of what ran, for instance reports/index.html.
+
+    Returns:
+        What there is: numbers of runs, networks, tables with something measured, claims by verdict, sweeps.
+
+    Raises:
+        FileNotFoundError: there is no folder of runs.
+        OSError: a file cannot be written.
+    """
+    page = Path(page)
+    folder = page.parent / "site"
+    measurements = collect_measurements(runs_dir)
+    readings = read_readings()
+    tables = build_tables(measurements, readings)
+    evidence = [weigh(claim, measurements) for claim in read_claims()]
+    sweeps = collect_sweeps(runs_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    for table in tables:
+        write_table(table, folder / "tables")
+    pictures = draw_figures(measurements, tables, evidence, folder / "figures")
+    common = {"readings": readings, "networks": len(measurements), "written": now()[:16].replace("T", " ")}
+    content: dict[str, dict[str, Any]] = {
+        "tables": {"tables": tables},
+        "figures": {"pictures": pictures},
+        "claims": {"evidence": evidence},
+        "sweeps": {"sweeps": sweeps},
+    }
+    for name, values in content.items():
+        write_text(folder / f"{name}.html", _render(name, folder, index=page.name, **common, **values))
+    entries = write_report(runs_dir, page, pages={name: f"site/{name}.html" for name in PAGES})
+    verdicts = [one.verdict for one in evidence]
+    return {
+        "runs": len(entries),
+        "networks": len(measurements),
+        "tables": sum(table.measured for table in tables),
+        "claims": {verdict: verdicts.count(verdict) for verdict in sorted(set(verdicts))},
+        "sweeps": len(sweeps),
+    }
+
+
+def write_table(table: PaperTable, folder: Path) -> None:
+    """Write a table as Markdown, LaTeX and CSV."""
+    write_text(folder / f"{table.name}.md", to_markdown(table))
+    write_text(folder / f"{table.name}.tex", to_latex(table))
+    write_text(folder / f"{table.name}.csv", to_csv(table, folder))
+
+
+def _render(name: str, base: Path, **values: Any) -> str:
+    def link(path: Path) -> str:
+        return quote(Path(os.path.relpath(path.resolve(), base.resolve())).as_posix())
+
+    environment = Environment(
+        loader=PackageLoader("workbench"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "link": link,
+        "value": shown,
+        "duration": duration,
+        "numeric": numeric,
+        "text": text,
+        "signed": _signed,
+        "heads": heads,
+    }
+    return environment.get_template(f"{name}.html").render(page=name, pages=PAGES, **values)
+
+
+def _signed(value: float | None) -> str:
+    """A number with its sign and three digits that tell."""
+    return "–" if value is None else f"{value:+.3g}"
