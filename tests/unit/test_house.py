@@ -30,7 +30,9 @@ FLOORS = [
     {"notebooks", "sweep_plan"},
     {"sweep_cell"},
     {"sweep_progress"},
-    {"exercises", "explore", "reports", "site", "sweeps", "table_formats"},
+    {"exercises", "explore", "plots_report", "reports", "sweep_summary", "sweeps", "table_formats"},
+    {"report_figures"},
+    {"site"},
     {"commands"},
     {"cli"},
 ]
