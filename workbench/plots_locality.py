@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from workbench.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
@@ -99,6 +100,7 @@ def show_curves(
         ax.plot(epochs, values.mean(axis=0), color=color, marker="o", markersize=3, label=name)
         if len(values) > 1:
             ax.fill_between(epochs, values.min(axis=0), values.max(axis=0), color=color, alpha=0.15, linewidth=0)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="epoch", ylabel=ylabel, ylim=(0, None))
     ax.legend(frameon=False)
     return ax
