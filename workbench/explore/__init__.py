@@ -8,7 +8,7 @@ from typing import Any
 
 from workbench.explore.base import Explorer
 
-__all__ = ["Explorer", "transport"]
+__all__ = ["Explorer", "losses", "transport"]
 
 
 def transport(*arguments: Any, **options: Any) -> Explorer:
@@ -19,3 +19,13 @@ def transport(*arguments: Any, **options: Any) -> Explorer:
     from workbench.explore.transport_explorer import TransportExplorer
 
     return TransportExplorer(*arguments, **options)
+
+
+def losses(*arguments: Any, **options: Any) -> Explorer:
+    """The same density and heads under any losses: value, terms, gradient, and descent on the density itself.
+
+    See :class:`workbench.explore.losses_explorer.LossesExplorer` for the arguments: ``losses(["l2", "generalized"])``.
+    """
+    from workbench.explore.losses_explorer import LossesExplorer
+
+    return LossesExplorer(*arguments, **options)

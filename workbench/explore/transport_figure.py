@@ -1,5 +1,7 @@
 """The explorer's picture of a plan without a browser: the map with its links, and the two marginals."""
 
+from typing import Any
+
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
@@ -40,7 +42,7 @@ def draw_plan(
     if picture is not None:
         main.imshow(picture.permute(1, 2, 0).squeeze(-1).numpy(), extent=extent, alpha=0.45)
     shade = density.numpy() / top
-    options = {"extent": extent, "cmap": "Blues", "vmin": 0, "interpolation": "nearest"}
+    options: dict[str, Any] = {"extent": extent, "cmap": "Blues", "vmin": 0, "interpolation": "nearest"}
     main.imshow(shade, **options, vmax=1.0, alpha=0.85 if picture is None else 0.75 * shade)
     _links(main, solved, points, (height, width), stride, 0.8 * stride / top)
     show_annotations(main, points)

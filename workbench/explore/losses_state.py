@@ -1,0 +1,106 @@
+"""What losses say of one density and the same heads: value, terms, gradient, and where descent leads."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.descent import descent
+from workbench.losses import CrowdLoss, build_loss
+
+USUAL: dict[str, dict[str, Any]] = {"generalized": {"cost_offset": 1.0}}
+"""Without the offset a person found exactly costs more than one missed, see :class:`GeneralizedLoss`."""
+FLOOR = 1e-4  # people per cell that descent begins from at least: a cell of zero would stay zero
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a loss says.
+
+    Attributes:
+        terms: by name; they add up to the value.
+        gradient: (H, W), how much the value rises with a person more in a cell.
+    """
+
+    terms: Mapping[str, float]
+    gradient: Float[Tensor, "h w"]
+
+    @property
+    def value(self) -> float:
+        """The loss."""
+        return sum(self.terms.values())
+
+
+def named_losses(losses: Sequence[str | CrowdLoss] | Mapping[str, CrowdLoss], stride: float) -> dict[str, CrowdLoss]:
+    """Losses by name; those given by their name alone are built as their papers have them.
+
+    Raises:
+        TypeError: an entry is neither a name nor a loss.
+        ValueError: there is none, a name is not known, or a loss is built for another stride.
+    """
+    if isinstance(losses, str):
+        raise TypeError(f"losses is the text {losses!r}, expected a list of names or losses")
+    pairs = losses.items() if isinstance(losses, Mapping) else [(_name(loss), loss) for loss in losses]
+    found: dict[str, CrowdLoss] = {}
+    for name, given in pairs:
+        loss = build_loss(given, stride=int(stride), **USUAL.get(given, {})) if isinstance(given, str) else given
+        if not isinstance(loss, CrowdLoss):
+            raise TypeError(f"losses holds a {type(loss).__name__}, expected names or losses (CrowdLoss)")
+        if loss.stride != stride:
+            raise ValueError(f"losses: {name} has stride {loss.stride}, expected {stride:g} as the map")
+        found[name if name not in found else f"{name} {len(found) + 1}"] = loss
+    if not found:
+        raise ValueError("losses is empty, expected at least one")
+    return found
+
+
+def _name(loss: str | CrowdLoss) -> str:
+    return loss if isinstance(loss, str) else type(loss).__name__.removesuffix("Loss")
+
+
+def judge(loss: CrowdLoss, density: Float[Tensor, "h w"], points: Float[Tensor, "n 2"]) -> Verdict:
+    """The terms of a loss and the gradient of their sum."""
+    leaf = density.detach()[None, None].clone().requires_grad_()
+    terms = loss.terms(leaf, [points])
+    value = torch.stack(list(terms.values())).sum()
+    gradient = torch.autograd.grad(value, leaf, allow_unused=True)[0] if value.requires_grad else None
+    slope = torch.zeros_like(density) if gradient is None else gradient[0, 0]
+    return Verdict({name: term.item() for name, term in terms.items()}, slope)
+
+
+class Descents:
+    """Descent on the density under several losses at once, as far as somebody has watched it.
+
+    Args:
+        losses: by name.
+        points: (N, 2), image pixels.
+        start: (H, W), people per cell; where it is nearly empty it is raised to ``FLOOR``.
+        steps: of each descent.
+        rate: of each descent, see :func:`workbench.descent.descend`.
+    """
+
+    def __init__(
+        self,
+        losses: Mapping[str, CrowdLoss],
+        points: Float[Tensor, "n 2"],
+        start: Float[Tensor, "h w"],
+        *,
+        steps: int,
+        rate: float = 0.05,
+    ) -> None:
+        start = start.clamp(min=FLOOR)
+        self.steps = steps
+        self._maps: dict[str, list[Tensor]] = {name: [start] for name in losses}
+        self._running: dict[str, Iterator[Tensor]] = {
+            name: descent(loss, points, start, steps=steps, rate=rate) for name, loss in losses.items()
+        }
+
+    def after(self, steps: int) -> dict[str, Float[Tensor, "h w"]]:
+        """The map of each loss after so many steps; what was computed before is kept."""
+        for name, maps in self._maps.items():
+            while len(maps) <= min(steps, self.steps):
+                maps.append(next(self._running[name]))
+        return {name: maps[min(steps, self.steps)] for name, maps in self._maps.items()}
