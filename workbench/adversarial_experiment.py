@@ -64,7 +64,7 @@ class AdversarialConfig(BaseModel):
         return json.dumps(self.model_dump(mode="json"), sort_keys=True)
 
 
-DIGITS: dict[str, Any] = {"recipe": {"epsilon": 0.15, "steps": 5, "warmup": 2}}
+DIGITS: dict[str, Any] = {"epochs": 15, "recipe": {"epsilon": 0.15, "steps": 5, "warmup": 2}}
 # Madry et al. for CIFAR-10, whom the LA paper follows: 80,000 steps of 128 pictures, the rate divided by ten after half
 # and three quarters of them, weight decay 2e-4, seven steps of 2/255 from a random start within 8/255.
 PICTURES: dict[str, Any] = {

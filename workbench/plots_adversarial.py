@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -97,6 +98,7 @@ def show_epsilons(ax: Axes, histories: Mapping[str, Sequence[Mapping[str, Any]]]
         epoch, mean, spread = (np.array([row[key] for row in rows]) for key in ("epoch", "epsilon", "epsilon_spread"))
         ax.plot(epoch, mean, color=color, marker="o", markersize=3, label=label)
         ax.fill_between(epoch, mean - spread, mean + spread, color=color, alpha=0.2, linewidth=0)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="epoch", ylabel="$\\epsilon_i$ of the training attack", ylim=(0, None))
     ax.legend(frameon=False, fontsize=8)
     return ax
@@ -117,6 +119,7 @@ def show_people(ax: Axes, curves: Mapping[str, Sequence[Mapping[str, float]]]) -
             label=f"{label}, fewer",
         )
     ax.axhline(0, color="black", linewidth=0.6)
+    ax.margins(y=0.3)
     ax.set(xlabel="ε (largest change of a pixel)", ylabel="change of the count (people)")
-    ax.legend(frameon=False, fontsize=8)
+    ax.legend(frameon=False, fontsize=7, ncols=2, loc="upper left")
     return ax

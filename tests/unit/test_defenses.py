@@ -87,6 +87,10 @@ def test_padding_and_resizing_keeps_the_picture_inside_the_larger_square():
     corners = {tuple(x[0, 0].nonzero()[0].tolist()) for x in seen if int(x.sum()) == 64}
     assert len(corners) > 5
     seen.clear()
+    RandomPaddingResizing(Recorder(), size=12, restore=True, generator=seeded())(torch.ones(1, 1, 8, 8))
+    assert seen[0].shape == (1, 1, 8, 8)
+    assert 0 < float(seen[0].sum()) < 64  # a smaller picture within the old frame
+    seen.clear()
     RandomPaddingResizing(Recorder(), generator=seeded())(torch.ones(1, 3, 299, 299))
     assert seen[0].shape[-1] == 299 + 38
 

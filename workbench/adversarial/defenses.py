@@ -137,12 +137,13 @@ class RandomPaddingResizing(nn.Module):
     """A model behind a random resizing and a random zero padding to a larger square.
 
     Published: 299 pixels to a side drawn from [299, 331), nearest neighbour, then padded to 331. The model must take
-    images of the larger size.
+    images of the larger size, unless ``restore`` brings them back to their own.
 
     Args:
         model: the model that is defended.
         size: side of the padded image; an eighth more than the longer side if None (331 for 299 is a ninth).
         mode: "nearest" (published) or "bilinear".
+        restore: shrink the padded image to the images' own size, bilinearly, for models of one size.
         generator: what is drawn from, on the CPU; torch's own if None.
 
     Reference:
@@ -156,6 +157,7 @@ class RandomPaddingResizing(nn.Module):
         *,
         size: int | None = None,
         mode: str = "nearest",
+        restore: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -165,6 +167,7 @@ class RandomPaddingResizing(nn.Module):
         self.model = model
         self.size = size
         self.mode = mode
+        self.restore = restore
         self.generator = generator
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Tensor:
@@ -183,4 +186,7 @@ class RandomPaddingResizing(nn.Module):
         new = (max(1, side * height // longer), max(1, side * width // longer))
         resized = F.interpolate(images, size=new, mode=self.mode)
         top, left = draw(size - new[0] + 1), draw(size - new[1] + 1)
-        return self.model(F.pad(resized, (left, size - new[1] - left, top, size - new[0] - top)))
+        padded = F.pad(resized, (left, size - new[1] - left, top, size - new[0] - top))
+        if self.restore:
+            padded = F.interpolate(padded, size=(height, width), mode="bilinear", antialias=True)
+        return self.model(padded)
