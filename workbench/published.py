@@ -35,7 +35,7 @@ def read_published(paper: str, table: str | None = None) -> "DataFrame":
     files = published_files()
     if paper not in files:
         raise ValueError(f"paper is {paper!r}, expected one of {', '.join(files)}")
-    rows = pd.read_csv(files[paper], dtype={"table": str}, keep_default_na=True)
+    rows = pd.read_csv(files[paper], dtype={"table": str, "backbone": str, "dataset": str}, keep_default_na=True)
     rows[["backbone", "dataset"]] = rows[["backbone", "dataset"]].fillna("")
     if table is None:
         return rows

@@ -43,7 +43,7 @@ def train_variants(
         for seed in seeds:
             if on_network:
                 on_network(label, seed)
-            settings = {"loss": "l2", "options": {}} | common | variant
+            settings: dict[str, Any] = {"loss": "l2", "options": {}} | common | dict(variant)
             record, where = run_once(network_config(seed=seed, **settings), folder or runs_folder() / "experiments")
             rows.append({"variant": label, "seed": seed, "folder": str(where), **record.metrics})
     return pd.DataFrame(rows)
@@ -62,9 +62,10 @@ def beside_published(
         dataset: whose printed numbers.
         metric: which printed numbers; the measured ones are "MAE" always.
     """
-    printed = read_published(paper, table)
-    printed = printed[(printed["dataset"] == dataset) & (printed["metric"] == metric)].set_index("method")["value"]
-    scores = networks.groupby("variant", sort=False)["mae"].agg(MAE="mean", spread="std", networks="count")
+    rows = read_published(paper, table)
+    rows = rows[(rows["dataset"] == dataset) & (rows["metric"] == metric)]
+    printed = dict(zip(rows["method"], rows["value"], strict=True))
+    scores: Any = networks.groupby("variant", sort=False)["mae"].agg(MAE="mean", spread="std", networks="count")
     scores.insert(0, f"published {metric} ({dataset})", [printed.get(names.get(label, "")) for label in scores.index])
     return scores
 
