@@ -11,20 +11,20 @@ from workbench.paper_tables import PaperTable, Value
 CSV_COLUMNS = ("method", "backbone", "where", "metric", "kind", "value", "spread", "seeds", "records")
 
 
-def digits(value: Value) -> int:
-    """Decimals that tell one value from the next: those that are printed, or three significant digits."""
-    if not value.seeds:
-        return len(repr(value.mean).partition(".")[2]) if value.mean % 1 else 1
-    return max(0, 2 - len(str(int(abs(value.mean)))) + 1)
+def digits(number: float) -> int:
+    """Decimals that leave a number three significant digits."""
+    return max(0, 3 - len(str(int(abs(number)))))
 
 
 def text(value: Value | None, *, plus_minus: str = " ± ") -> str:
-    """A value as it is read: mean, spread, and the number of seeds of a measured one."""
+    """A value as it is read: mean and spread as they are printed, or measured over a number of seeds."""
     if value is None:
         return "–"
-    places = digits(value)
+    if not value.seeds:
+        return f"{value.mean}" + ("" if value.spread is None else f"{plus_minus}{value.spread}")
+    places = digits(value.mean)
     spread = "" if value.spread is None else f"{plus_minus}{value.spread:.{places}f}"
-    return f"{value.mean:.{places}f}{spread}" + (f" ({value.seeds})" if value.seeds else "")
+    return f"{value.mean:.{places}f}{spread} ({value.seeds})"
 
 
 def heads(table: PaperTable) -> list[str]:

@@ -1,0 +1,135 @@
+"""Tables of printed and measured numbers, their files, and the site that shows them."""
+
+import csv
+import io
+import json
+
+import pytest
+from test_reports import Page
+
+from workbench.measured import collect_measurements
+from workbench.paper_tables import Reading, Readings, Value, build_tables, read_readings
+from workbench.records import Record, Timing
+from workbench.site import write_site
+from workbench.table_formats import escape, text, to_csv, to_latex, to_markdown
+
+USUAL = {"dataset": "scenes", "dataset_options": {"preset": "small", "length": 80}, "model_options": {"width": 0.5}}
+USUAL |= {"sampler": "random", "epochs": 4, "convention": "paper", "root": None, "relative": {}, "loss_options": {}}
+
+
+def write(runs, name, mae, **config):
+    timing = Timing(started="2026-01-02T03:04:05", seconds=1)
+    record = Record(name=name, config=USUAL | config, metrics={"mae": mae, "rmse": 2 * mae}, timing=timing)
+    record.write(runs / "experiments" / name / "record.json")
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """L2 and GL by CSRNet on scenes, three seeds; GL on UCF-QNRF once, and a run that stands for no row."""
+    runs = tmp_path / "runs"
+    for seed, mae in enumerate((3.0, 4.0, 5.0)):
+        write(runs, f"l2-{seed}", mae, model="csrnet", loss="l2", loss_options={"sigma": 6.4}, seed=seed)
+        write(
+            runs,
+            f"gl-{seed}",
+            mae / 2,
+            model="csrnet",
+            loss="generalized",
+            loss_options={"cost_offset": 1.0},
+            seed=seed,
+        )
+        write(runs, f"odd-{seed}", 9.0, model="csrnet", loss="generalized", loss_options={"tau": 9}, seed=seed)
+        write(runs, f"la-{seed}", 8.0, model="csrnet", loss="l2", sampler="la_batch", seed=seed)
+    write(runs, "real", 92.5, model="csrnet", loss="generalized", seed=0, dataset="ucf_qnrf", dataset_options={})
+    return runs
+
+
+@pytest.fixture
+def table(runs):
+    """The generalized loss's Table 1."""
+    (table,) = [one for one in build_tables(collect_measurements(runs)) if one.name == "generalized_loss_1"]
+    return table
+
+
+def test_measured_columns_stand_beside_the_printed(table):
+    assert [(column.where, column.metric) for column in table.columns if not column.measured] == [
+        ("UCF-QNRF", "MAE"),
+        ("UCF-QNRF", "RMSE"),
+    ]
+    measured = [column.where for column in table.columns if column.measured and column.metric == "MAE"]
+    assert measured == ["ucf_qnrf, 4 epochs, width 0.5", "scenes (small), 80 images, 4 epochs, width 0.5"]
+    rows = {(row.method, row.backbone): [text(value) for value in row.values] for row in table.rows}
+    assert rows["GL", "CSRNet"] == ["92.0", "165.7", "92.5 (1)", "185 (1)", "2.00 ± 0.50 (3)", "4.00 ± 1.00 (3)"]
+    assert rows["L2", "CSRNet"] == ["110.6", "190.1", "–", "–", "4.00 ± 1.00 (3)", "8.00 ± 2.00 (3)"]
+    assert rows["L2", "MCNN"] == ["186.4", "283.6", "–", "–", "–", "–"]
+
+
+def test_a_value_knows_its_records(table, runs):
+    value = next(row for row in table.rows if (row.method, row.backbone) == ("L2", "CSRNet")).values[4]
+    assert [path.parent.name for path in value.records] == ["l2-0", "l2-1", "l2-2"]
+
+
+def test_markdown_and_latex_and_csv_hold_the_same(table, runs):
+    lines = to_markdown(table).splitlines()
+    assert len(lines) == 2 + len(table.rows)
+    assert len({line.count("|") for line in lines}) == 1
+    assert "| GL | CSRNet | 92.0 | 165.7 | 92.5 (1) | 185 (1) | 2.00 ± 0.50 (3) | 4.00 ± 1.00 (3) |" in lines
+    latex = to_latex(table)
+    assert latex.count(r"\toprule") == latex.count(r"\midrule") == latex.count(r"\bottomrule") == 1
+    assert r"GL & CSRNet & 92.0 & 165.7 & 92.5 (1) & 185 (1) & 2.00 $\pm$ 0.50 (3) & 4.00 $\pm$ 1.00 (3) \\" in latex
+    assert r"\multicolumn{2}{c}{ucf\_qnrf, 4 epochs, width 0.5 (measured)}" in latex
+    assert {line.count("&") for line in latex.splitlines() if line.endswith(r"\\") and "multicolumn" not in line} == {7}
+    rows = list(csv.DictReader(io.StringIO(to_csv(table, runs))))
+    (real,) = [row for row in rows if row["kind"] == "measured" and row["value"] == "92.5"]
+    assert (real["method"], real["seeds"], real["records"]) == ("GL", "1", "experiments/real/record.json")
+    assert json.loads((runs / real["records"]).read_text())["metrics"]["mae"] == 92.5
+
+
+def test_latex_reads_no_command_in_a_cell():
+    assert escape(r"50% of A_B & C#1 \x {y} – z") == r"50\% of A\_B \& C\#1 \textbackslash x \{y\} -- z"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, "–"),
+        (Value(0.66, None), "0.66"),
+        (Value(1.34, 0.2), "1.34 ± 0.2"),
+        (Value(123.456, 7.89, 3), "123 ± 8 (3)"),
+        (Value(12.3456, None, 1), "12.3 (1)"),
+        (Value(0.12345, 0.01, 2), "0.12 ± 0.01 (2)"),
+    ],
+)
+def test_values_are_read_easily(value, shown):
+    assert text(value) == shown
+
+
+def test_the_site_is_whole(runs, tmp_path):
+    said = write_site(runs, tmp_path / "index.html")
+    assert said["networks"] == 13
+    assert said["tables"] >= 2
+    pages = [tmp_path / "index.html", *sorted((tmp_path / "site").glob("*.html"))]
+    assert [page.stem for page in pages] == ["index", "claims", "figures", "sweeps", "tables"]
+    for page in pages:
+        parsed = Page(page.read_text())
+        assert parsed.open == []
+        assert not {"script", "link", "iframe"} & {tag for tag, _ in parsed.tags}
+        assert not [link for link in parsed.links if "//" in link]
+        for link in parsed.links:
+            assert link.startswith("#") or (page.parent / link).is_file(), (page.name, link)
+    assert (tmp_path / "site" / "tables" / "generalized_loss_1.tex").is_file()
+    figures = {path.suffix for path in (tmp_path / "site" / "figures").iterdir()}
+    assert figures == {".png", ".svg"}
+    claims = (tmp_path / "site" / "claims.html").read_text()
+    assert "over 3 pairs" in claims
+    assert "not enough evidence" in claims
+
+
+@pytest.mark.bad_input
+def test_readings_with_unknown_keys_are_refused(tmp_path):
+    assert isinstance(read_readings(), Readings)
+    assert Reading(title="a").methods == {}
+    file = tmp_path / "readings.yaml"
+    file.write_text("{metric: {}}")
+    with pytest.raises(ValueError, match=r"readings\.yaml is not readings"):
+        read_readings(file)
