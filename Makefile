@@ -1,5 +1,5 @@
 # Every target sets up what it needs: an environment in .venv, made once and renewed when the dependencies change.
-#   make report   execute every notebook at its smoke preset and render reports/index.html
+#   make report   execute every notebook at its smoke preset, a small sweep, and render reports/index.html
 #   make test     lint, the fast tests and every notebook at its smoke preset
 # Variables: PYTHON (3.11 or later), VENV, WORKERS (processes at a time), PRESET (of the report).
 
@@ -24,7 +24,7 @@ export UV_HTTP_TIMEOUT ?= 300
 .DELETE_ON_ERROR:
 
 report: $(STAMP)
-	@$(BIN)/workbench report --preset $(PRESET) --workers $(WORKERS)
+	@$(BIN)/workbench report --preset $(PRESET) --workers $(WORKERS) --sweep notebooks/sweeps/report.yaml
 
 test: lint
 	@$(PYTEST) $(PARALLEL) tests --ignore=tests/benchmarks -m "not slow"

@@ -52,14 +52,17 @@ class Measurement(NamedTuple):
 def collect_measurements(runs_dir: str | Path, places: Sequence[str] = PLACES) -> list[Measurement]:
     """Every trained network below ``runs_dir``; of records of one configuration the newest counts.
 
-    A record is one of a network if its config names a model, a loss and a seed. Records that cannot be read are left
-    out: the page of what ran shows them.
+    A record is one of a network if its config names a data set, a model, a loss and a seed; keys that are no
+    configuration's (a notebook's own parameters) are left out, and so are records that cannot be read: the page of what
+    ran shows them.
     """
+    from workbench.configuration import Config
+
     found: dict[str, Measurement] = {}
     for path in sorted(path for place in places for path in Path(runs_dir).glob(place)):
         with suppress(ValueError, OSError):
             record = read_record(path)
-            config = record.config
+            config = {key: value for key, value in record.config.items() if key in Config.model_fields}
             if not {"model", "loss", "seed", "dataset"} <= set(config):
                 continue
             identity = json.dumps({k: v for k, v in config.items() if k not in MACHINE}, sort_keys=True)

@@ -35,6 +35,11 @@ class Progress:
         return Counter(self.states.values())
 
     @property
+    def done(self) -> bool:
+        """Whether every cell is."""
+        return self.counts()["done"] == len(self.cells)
+
+    @property
     def seconds_left(self) -> float | None:
         """At the pace so far, or None before the first cell has ended."""
         counts = self.counts()

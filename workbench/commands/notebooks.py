@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from workbench.commands.output import Json, assignments, near, print_json
+from workbench.commands.sweep import execute_sweep
 from workbench.project import find_notebook, list_notebooks, project_root, runs_folder
 
 if TYPE_CHECKING:
@@ -58,18 +59,26 @@ def report(
     only: Annotated[
         list[str] | None, typer.Option(metavar="NOTEBOOK", help="Run this one only; may be given again.")
     ] = None,
+    sweep: Annotated[
+        list[Path] | None, typer.Option(metavar="GRID.yaml", help="Run this sweep, too; may be given again.")
+    ] = None,
     render_only: Annotated[bool, typer.Option("--render-only", help="Run nothing, render what was run.")] = False,
     timeout: Timeout = None,
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Execute the notebooks and render reports/index.html."""
+    """Execute the notebooks and the sweeps, and render reports/index.html."""
     from workbench.notebooks import run_notebooks
     from workbench.site import write_site
 
     page = project_root() / "reports" / "index.html"
     statuses: list[Status] = []
+    whole = True
     if not render_only:
+        for grid in sweep or ():  # before the notebooks, which show what was measured
+            _, swept, _ = execute_sweep(grid, workers=workers, threads=threads, err=json)
+            typer.echo(f"{grid.stem}: {swept.line()}", err=json)
+            whole = whole and swept.done
         notebooks = [find_notebook(name) for name in only or ()] or list_notebooks()
         if not notebooks:
             raise FileNotFoundError(f"{project_root() / 'notebooks'} holds no notebook")
@@ -93,7 +102,7 @@ def report(
     else:
         _explain(statuses)
         typer.echo(near(page))
-    if not all(status.completed for status in statuses):
+    if not whole or not all(status.completed for status in statuses):
         raise typer.Exit(1)
 
 

@@ -2,9 +2,9 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -36,45 +36,23 @@ def sweep(
     json: Json = False,
 ) -> None:
     """Run every cell of a grid that is not done yet; call it again after whatever happened."""
-    from workbench.sweep_grid import read_grid
-    from workbench.sweep_plan import plan
-    from workbench.sweep_progress import Progress
-    from workbench.sweeps import open_client, run_sweep, write_sweep
-
-    content = read_grid(grid)
-    given = {name: parse(value) for name, value in assignments(parameter or []).items()}
-    content = content.model_copy(update={"fixed": {**content.fixed, **given}})
-    folder = out or runs_folder() / "sweeps" / content.name
-    offered = {name: float(value) for name, value in assignments(resource or []).items()}
-    cells = plan(content, folder, beside=grid.parent)
-    progress = Progress(cells)
-    outcomes: list[Outcome] = []
-    todo = [
-        cell
-        for cell in cells
-        if progress.states[cell.name] == "waiting" or (retry_failed and progress.states[cell.name] == "failed")
-    ]
-    if not dry_run:
-        write_sweep(content, cells, folder)
-    if todo and not dry_run:
-        local = threads or 1
-        with open_client(workers=workers, threads=local, scheduler=scheduler, resources=offered) as client:
-            typer.echo(f"{len(todo)} of {len(cells)} cells to run; dashboard {client.dashboard_link}", err=json)
-            begin, end = _reporter(progress, err=json)
-            outcomes = run_sweep(
-                todo,
-                client,
-                retry_failed=retry_failed,
-                threads=local if scheduler is None else threads,
-                resources=content.resources,
-                on_start=begin,
-                on_end=end,
-            )
+    folder, progress, outcomes = execute_sweep(
+        grid,
+        parameters={name: parse(value) for name, value in assignments(parameter or []).items()},
+        workers=workers,
+        threads=threads,
+        scheduler=scheduler,
+        resources={name: float(value) for name, value in assignments(resource or []).items()},
+        out=out,
+        retry_failed=retry_failed,
+        dry_run=dry_run,
+        err=json,
+    )
     if json:
         print_json(
             {
                 "folder": str(folder),
-                "cells": {cell.name: progress.states[cell.name] for cell in cells},
+                "cells": progress.states,
                 "ran": [outcome._asdict() for outcome in outcomes],
             }
         )
@@ -82,8 +60,55 @@ def sweep(
         typer.echo(progress.table())
         _explain(outcomes)
         typer.echo(f"  {near(folder)}")
-    if not dry_run and progress.counts()["done"] < len(cells):
+    if not dry_run and not progress.done:
         raise typer.Exit(1)
+
+
+def execute_sweep(
+    grid: Path,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    workers: int = 2,
+    threads: int | None = None,
+    scheduler: str | None = None,
+    resources: Mapping[str, float] | None = None,
+    out: Path | None = None,
+    retry_failed: bool = False,
+    dry_run: bool = False,
+    err: bool = False,
+) -> "tuple[Path, Progress, list[Outcome]]":
+    """What ``workbench sweep`` does: the sweep's folder, the state of every cell, and what ran now."""
+    from workbench.sweep_grid import read_grid
+    from workbench.sweep_plan import plan
+    from workbench.sweep_progress import Progress
+    from workbench.sweeps import open_client, run_sweep, write_sweep
+
+    content = read_grid(grid)
+    content = content.model_copy(update={"fixed": {**content.fixed, **(parameters or {})}})
+    folder = out or runs_folder() / "sweeps" / content.name
+    cells = plan(content, folder, beside=grid.parent)
+    progress = Progress(cells)
+    wanted = ("waiting", "failed") if retry_failed else ("waiting",)
+    todo = [cell for cell in cells if progress.states[cell.name] in wanted]
+    if dry_run:
+        return folder, progress, []
+    write_sweep(content, cells, folder)
+    if not todo:
+        return folder, progress, []
+    local = threads or 1
+    with open_client(workers=workers, threads=local, scheduler=scheduler, resources=resources) as client:
+        typer.echo(f"{len(todo)} of {len(cells)} cells to run; dashboard {client.dashboard_link}", err=err)
+        begin, end = _reporter(progress, err=err)
+        outcomes = run_sweep(
+            todo,
+            client,
+            retry_failed=retry_failed,
+            threads=local if scheduler is None else threads,
+            resources=content.resources,
+            on_start=begin,
+            on_end=end,
+        )
+    return folder, progress, outcomes
 
 
 def _reporter(progress: "Progress", *, err: bool) -> tuple[Callable[[str], None], Callable[["Outcome"], None]]:
