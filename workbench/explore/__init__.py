@@ -8,7 +8,7 @@ from typing import Any
 
 from workbench.explore.base import Explorer
 
-__all__ = ["Explorer", "losses", "transport"]
+__all__ = ["Explorer", "experts", "locality", "losses", "margins", "transport"]
 
 
 def transport(*arguments: Any, **options: Any) -> Explorer:
@@ -29,3 +29,33 @@ def losses(*arguments: Any, **options: Any) -> Explorer:
     from workbench.explore.losses_explorer import LossesExplorer
 
     return LossesExplorer(*arguments, **options)
+
+
+def locality(*arguments: Any, **options: Any) -> Explorer:
+    """Patches in groups and bins of LADP, and the zoom of one of them.
+
+    See :class:`workbench.explore.locality_explorer.LocalityExplorer` for the arguments; there need be none.
+    """
+    from workbench.explore.locality_explorer import LocalityExplorer
+
+    return LocalityExplorer(*arguments, **options)
+
+
+def margins(*arguments: Any, **options: Any) -> Explorer:
+    """A digit, the sign of its gradient, the margin found by bisection, and all margins by training epoch.
+
+    See :class:`workbench.explore.margins_explorer.MarginsExplorer` for the arguments; there need be none.
+    """
+    from workbench.explore.margins_explorer import MarginsExplorer
+
+    return MarginsExplorer(*arguments, **options)
+
+
+def experts(*arguments: Any, **options: Any) -> Explorer:
+    """HMoDE's gate maps on a picture, with the weights at the pixel under the pointer.
+
+    See :class:`workbench.explore.experts_explorer.ExpertsExplorer` for the arguments; there need be none.
+    """
+    from workbench.explore.experts_explorer import ExpertsExplorer
+
+    return ExpertsExplorer(*arguments, **options)

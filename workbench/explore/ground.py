@@ -92,7 +92,7 @@ class Ground:
             ValueError: wrong shapes, NaN or infinite values, a negative density, heads outside the map.
         """
         self._take(density, points)
-        self.canvas.picture = b"" if picture is None else _png(picture)
+        self.canvas.picture = b"" if picture is None else picture_bytes(picture)
         self.on_change()
 
     def paint(self, at: Float[Tensor, "k 2"], *, erase: bool = False) -> None:
@@ -157,7 +157,8 @@ class Ground:
             self.on_change()
 
 
-def _png(picture: Float[Tensor, "c h w"]) -> bytes:
+def picture_bytes(picture: Float[Tensor, "c h w"]) -> bytes:
+    """A picture of (3, H, W) or (1, H, W) in [0, 1] as PNG."""
     from PIL import Image
 
     pixels = (picture.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).squeeze(-1).numpy()

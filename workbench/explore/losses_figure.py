@@ -67,8 +67,8 @@ def _draw_density(ax: Axes, density: Tensor, stride: float, most: float) -> None
     norm = PowerNorm(0.5, vmin=0, vmax=most, clip=True)
     extent = (0, width * stride, height * stride, 0)
     ax.imshow(density.numpy(), cmap="magma", norm=norm, extent=extent, interpolation="nearest")
-    ax.set(xticks=[], yticks=[], xlabel=f"bright: {most:.2g} people per cell (√ scale)")
-    ax.xaxis.label.set_size(8)
+    ax.set(xticks=[], yticks=[])
+    ax.set_xlabel(f"bright: {most:.2g} people per cell (√ scale)", fontsize=8)
 
 
 def _draw_gradient(ax: Axes, gradient: Tensor, points: Tensor, stride: float) -> None:

@@ -1,0 +1,172 @@
+"""The explorer of a mixture of density experts: gate maps on a picture, weights at the pixel under the pointer."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import anywidget
+import ipywidgets as widgets
+import numpy as np
+import torch
+import traitlets
+from jaxtyping import Float
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from workbench.data import open_dataset
+from workbench.evaluation import inference
+from workbench.explore.base import Explorer, new_figure, slider
+from workbench.explore.ground import picture_bytes
+from workbench.models.base import CountingModel, ModelOutput
+from workbench.plots import show_density, show_image
+from workbench.plots_hmode import SCALES, show_weights
+from workbench.plots_transport import COLUMN_COLORS
+
+
+class ExpertsCanvas(anywidget.AnyWidget):
+    """The canvas: a picture, maps and the weights at one pixel. See experts.js."""
+
+    _esm = Path(__file__).with_name("experts.js").read_text(encoding="utf-8")
+    maps = traitlets.Dict().tag(sync=True)
+
+
+class Panel(NamedTuple):
+    """A map of the mixture.
+
+    Attributes:
+        title: of the panel.
+        values: (H, W), people per cell, or weights in [0, 1].
+        gate: the gate's name, for a weight; else empty.
+        member: whose weight it is; else empty.
+        color: the member's number, what its colour is chosen by.
+    """
+
+    title: str
+    values: Float[Tensor, "h w"]
+    gate: str = ""
+    member: str = ""
+    color: int = 0
+
+
+class ExpertsExplorer(Explorer):
+    """A mixture's experts, output and gate maps on a picture, with the weights at the pixel under the pointer.
+
+    Args:
+        model: with gates, such as HMoDE; a small one trained on made scenes if None (half a minute, once).
+        images: (3, H, W) in [0, 1] each; the test scenes with most people if None.
+
+    Attributes:
+        panels: the maps of the picture that is shown.
+        controls: the slider that chooses the picture.
+    """
+
+    def __init__(
+        self, model: CountingModel | None = None, images: Sequence[Float[Tensor, "3 h w"]] | None = None
+    ) -> None:
+        self.model = model or small_mixture()
+        self.images = busy_scenes() if images is None else list(images)
+        if not self.images:
+            raise ValueError("images is empty, expected at least one")
+        self.canvas = ExpertsCanvas()
+        self.panels: list[Panel]
+        choose = slider(widgets.IntSlider, "picture", value=1, min=1, max=len(self.images))
+        choose.add_class("explore-picture")
+        choose.observe(lambda _: self.update(), names="value")
+        self.controls = {"picture": choose}
+        self.widget = widgets.VBox([choose, self.canvas])
+        self.widget.add_class("workbench-experts")
+        self.update()
+
+    @property
+    def image(self) -> Float[Tensor, "3 h w"]:
+        """The picture that is shown."""
+        return self.images[self.controls["picture"].value - 1]
+
+    def update(self) -> None:
+        """Run the model on the picture and show its maps."""
+        with inference(self.model):
+            result = self.model.outputs(self.image[None])
+        if not result.gates or result.experts is None:
+            raise ValueError(f"model is a {type(self.model).__name__} without gates, expected a mixture of experts")
+        self.panels = list(_panels(result))
+        height, width = self.image.shape[-2:]
+        self.canvas.maps = {
+            "panels": [_sent(panel) for panel in self.panels],
+            "picture": picture_bytes(self.image),
+            "title": "the picture",
+            "width": width,
+            "height": height,
+            "stride": self.model.stride,
+            "colors": [*SCALES, *COLUMN_COLORS],
+            "viridis": _table("viridis"),
+            "magma": _table("magma"),
+        }
+
+    def figure(self) -> Figure:
+        """The present state as a figure of matplotlib, without the pointer."""
+        figure = new_figure((10.4, 2.3 * (1 + len(self.panels) // 5)))
+        axes = figure.subplots(1 + len(self.panels) // 5, 5, squeeze=False).flatten()
+        figure.set_layout_engine("constrained")
+        show_image(axes[0], self.image, "the picture")
+        for ax in axes[1 + len(self.panels) :]:
+            ax.axis("off")
+        for ax, panel in zip(axes[1:], self.panels, strict=False):
+            stride = self.image.shape[-1] / panel.values.shape[-1]
+            drawn = (show_weights if panel.gate else show_density)(ax, panel.values, stride=stride, title=panel.title)
+            figure.colorbar(drawn, ax=ax, shrink=0.8, label="weight" if panel.gate else "people per cell")
+        return figure
+
+
+def small_mixture() -> CountingModel:
+    """HMoDE as notebook 400 trains it at its smoke preset, on made scenes; trained once and kept with the runs."""
+    from workbench.comparison import network_config
+    from workbench.experiment import open_model, run_once
+    from workbench.project import runs_folder
+
+    config = network_config("l2", {}, seed=0, length=80, epochs=4, width=0.0625, model="hmode")
+    _, folder = run_once(config, runs_folder() / "experiments")
+    return open_model(folder / "weights.pt")
+
+
+def busy_scenes(number: int = 4) -> list[Float[Tensor, "3 h w"]]:
+    """The pictures of those of 40 test scenes that hold most people."""
+    dataset = open_dataset("scenes", preset="small", split="test", length=40)
+    counts = [len(dataset.points(index)) for index in range(len(dataset))]
+    return [dataset[index].image for index in sorted(range(len(counts)), key=lambda index: -counts[index])[:number]]
+
+
+def _panels(result: ModelOutput) -> Iterator[Panel]:
+    """The final map, the experts' and the weights of every gate, level by level."""
+    yield Panel(f"output: {float(result.density.sum()):.1f} people", result.density[0, 0].cpu())
+    assert result.experts is not None
+    names = [f"E{number + 1}" for number in range(result.experts.shape[1])]
+    for name, values in zip(names, result.experts[0], strict=True):
+        yield Panel(f"{name}: {float(values.sum()):.1f} people", values.cpu())
+    for level, gates in zip(result.levels, result.gates, strict=True):
+        groups = []
+        for number, (members, weights) in enumerate(zip(level, gates, strict=True), start=1):
+            gate = f"group {number}" if len(level) > 1 else "last gate"
+            for rank, member in enumerate(members):
+                yield Panel(f"{gate}: {names[member]}", weights[0, rank].cpu(), gate, names[member], member)
+            groups.append(f"Gr{number}")
+        names = groups
+
+
+def _sent(panel: Panel) -> dict[str, Any]:
+    values = panel.values.to(torch.float32).contiguous()
+    return {
+        "title": panel.title,
+        "values": values.numpy().tobytes(),
+        "size": list(values.shape),
+        "most": 1.0 if panel.gate else max(float(values.max()), 1e-9),
+        "weight": bool(panel.gate),
+        "gate": panel.gate,
+        "member": panel.member,
+        "color": panel.color,
+    }
+
+
+def _table(name: str) -> bytes:
+    """256 colours of a map of matplotlib, three bytes each."""
+    return (colormaps[name](np.arange(256))[:, :3] * 255).round().astype(np.uint8).tobytes()
