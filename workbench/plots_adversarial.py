@@ -1,6 +1,6 @@
 """Figures of attacks, margins and robustness: axes in, axes out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,8 @@ STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
 
 
 def show_attacked(
-    axes: Sequence[Axes], images: Float[Tensor, "b c h w"], labels: Int[Tensor, "b"], found: Int[Tensor, "b"]
-) -> Sequence[Axes]:
+    axes: Iterable[Axes], images: Float[Tensor, "b c h w"], labels: Int[Tensor, "b"], found: Int[Tensor, "b"]
+) -> Iterable[Axes]:
     """Draw images in a row, each with what the model takes it for; a wrong answer is red and crossed."""
     for ax, image, label, answer in zip(axes, images, labels.tolist(), found.tolist(), strict=False):
         show_image(ax, image)
