@@ -1,0 +1,80 @@
+"""Sweeps: twelve cells on two workers against one after another, the engine's own time, and plans of 2,000 cells.
+
+python tests/benchmarks/bench_sweep.py
+
+The cells sleep, so that the ratio is the engine's and not that of the cores that happen to be free.
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from small_notebooks import write_notebook
+from sweeping import CELL, PARAMETERS
+
+from workbench.notebook_status import Job, Status
+from workbench.notebook_worker import execute
+from workbench.sweep_grid import Grid
+from workbench.sweep_plan import plan
+from workbench.sweep_progress import Progress
+from workbench.sweeps import open_client, run_sweep
+
+SECONDS = 5.0
+
+
+def grid_of(folder, cells, seconds):
+    fixed = {"log": str(folder / "log"), "seconds": seconds}
+    return Grid(name="bench", run="tiny.ipynb", fixed=fixed, grid={"n": list(range(cells))})
+
+
+def sweep_seconds(folder, out, workers, cells, seconds):
+    """Wall-clock seconds of a whole sweep, the start of its workers included, and of its cells alone."""
+    begun = time.perf_counter()
+    planned = plan(grid_of(folder, cells, seconds), folder / out, beside=folder)
+    with open_client(workers=workers) as client:
+        ready = time.perf_counter()
+        outcomes = run_sweep(planned, client)
+        ended = time.perf_counter()
+    states = [outcome.state for outcome in outcomes]
+    assert states == ["done"] * cells, states
+    return time.perf_counter() - begun, ended - ready
+
+
+def papermill_seconds(folder, times):
+    """Median seconds of one trivial notebook by papermill in a process that has it imported already."""
+    measured = []
+    for number in range(times + 1):
+        work = folder / f"alone-{number}"
+        Status(name="tiny", state="running", started="", notebook="tiny.ipynb").write(work)
+        parameters = {"log": str(folder / "log"), "run_dir": str(work)}
+        job = Job(notebook=folder / "tiny.ipynb", folder=work, parameters=parameters, kernel_log=True, threads=1)
+        begun = time.perf_counter()
+        assert execute(job).completed
+        measured.append(time.perf_counter() - begun)
+    return statistics.median(measured[1:])
+
+
+def main():
+    folder = Path(tempfile.mkdtemp(prefix="bench-sweep-"))
+    write_notebook(folder / "tiny.ipynb", CELL, parameters=PARAMETERS)
+    alone = papermill_seconds(folder, 5)
+    _, engine = sweep_seconds(folder, "trivial", 1, 9, 0.0)
+    _, first = sweep_seconds(folder, "first", 1, 1, 0.0)  # a worker's imports come once
+    overhead = (engine - first) / 8 - alone
+    print(f"papermill alone {alone:.2f} s a cell, in a sweep {(engine - first) / 8:.2f} s: overhead {overhead:+.2f} s")
+    one, _ = sweep_seconds(folder, "one", 1, 12, SECONDS)
+    two, _ = sweep_seconds(folder, "two", 2, 12, SECONDS)
+    print(f"12 cells of {SECONDS:g} s: one after another {one:.1f} s, two workers {two:.1f} s: {one / two:.2f}x")
+    begun = time.perf_counter()
+    progress = Progress(plan(grid_of(folder, 2_000, 0.0), folder / "many", beside=folder))
+    planned = time.perf_counter() - begun
+    print(f"2,000 dry cells planned in {planned:.2f} s; {len(progress.table().splitlines())} lines of progress")
+    print("asked for: overhead under 0.3 s, at least 1.7x, under 5 s")
+
+
+if __name__ == "__main__":
+    main()
