@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.patheffects import withStroke
 from torch import Tensor
 
 from workbench.plots import BLUE, GREEN, GREY, ORANGE, PURPLE
@@ -97,7 +98,7 @@ def show_regions(
     for rank, place in enumerate(places.tolist(), start=1):
         row, column = divmod(place, grid[1])
         ax.add_patch(Rectangle((column * side, row * side), side, side, fill=False, edgecolor=color, linewidth=1.6))
-        ax.text(
-            (column + 0.5) * side, (row + 0.5) * side, str(rank), color=color, ha="center", va="center", weight="bold"
-        )
+        middle = ((column + 0.5) * side, (row + 0.5) * side)
+        number = ax.text(*middle, str(rank), color=color, ha="center", va="center", weight="bold")
+        number.set_path_effects([withStroke(linewidth=3, foreground="black")])
     return ax
