@@ -32,7 +32,7 @@ def test_each_sampler_is_timed_with_all_that_it_does():
     }
     seconds = epoch_seconds(samplers, model, build_loss("l2", stride=model.stride), patches, rounds=1)
     occupied = sum(count > 0 for count in patches.counts())
-    assert occupied > 8
+    assert occupied > 4
     assert seconds["lada"] > 0.009 * occupied
     assert samplers["random"].epoch == samplers["lada"].epoch == 1
 

@@ -16,9 +16,24 @@ from workbench.sampling.lsh import draw_projection, hash_codes
 from workbench.sampling.partition import partition_samples
 from workbench.sampling.zoom import zoom_rates
 
-PATCHES = ImagePatches(
-    open_dataset("scenes", preset="imbalanced", length=20, seed=1), (32, 32), per_image=4, seed=0, flip=True
-)
+
+class Kept(ImagePatches):
+    """Patches whose counts and pixels are worked out once for all tests."""
+
+    def counts(self, zoom=1.0):
+        memory = self.__dict__.setdefault("memory", {})
+        if zoom not in memory:
+            memory[zoom] = super().counts(zoom)
+        return memory[zoom]
+
+    def __getitem__(self, item):
+        memory = self.__dict__.setdefault("items", {})
+        if item not in memory:
+            memory[item] = super().__getitem__(item)
+        return memory[item]
+
+
+PATCHES = Kept(open_dataset("scenes", preset="imbalanced", length=20, seed=1), (32, 32), per_image=4, seed=0, flip=True)
 COUNTS = PATCHES.counts()
 N = len(PATCHES)
 strategies = pytest.mark.parametrize("name", sorted(SAMPLERS))
