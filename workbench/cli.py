@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from workbench import __version__
-from workbench.commands import data, notebooks, score, sweep, training
+from workbench.commands import data, lab, notebooks, score, sweep, training
 
 MISTAKE = 2
 INTERRUPTED = 130
@@ -67,7 +67,7 @@ app.command("sweep")(sweep.sweep)
 app.command("train")(training.train)
 app.command("predict")(training.predict)
 app.command("score")(score.score)
-app.command("lab")(notebooks.lab)
+app.command("lab")(lab.lab)
 datasets.command("list")(data.list_datasets)
 datasets.command("check")(data.check)
 datasets.command("prepare")(data.prepare)

@@ -1,8 +1,5 @@
-"""``workbench run``, ``report`` and ``lab``."""
+"""``workbench run`` and ``report``."""
 
-import os
-import secrets
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -104,26 +101,6 @@ def report(
         typer.echo(near(page))
     if not whole or not all(status.completed for status in statuses):
         raise typer.Exit(1)
-
-
-def lab(
-    port: Annotated[int, typer.Option(help="The first port to try.")] = 8888,
-    browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
-) -> None:
-    """Open JupyterLab on the notebooks: this machine only, and with a token."""
-    command = [
-        *(sys.executable, "-m", "jupyterlab"),
-        "--ServerApp.ip=127.0.0.1",
-        f"--ServerApp.port={port}",
-        f"--ServerApp.root_dir={project_root()}",
-        "--LabApp.default_url=/lab/tree/notebooks",
-        f"--ServerApp.open_browser={browser}",
-    ]
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        command.append("--ServerApp.allow_root=True")
-    # In the environment, as other users can read a command line.
-    token = os.environ.get("JUPYTER_TOKEN") or secrets.token_urlsafe(32)
-    os.execve(sys.executable, command, os.environ | {"JUPYTER_TOKEN": token})
 
 
 def _line(status: "Status") -> str:

@@ -100,7 +100,8 @@ function render({ model, el }) {
       context.strokeStyle = SOFT;
       context.lineWidth = 1;
       context.strokeRect(box.x - 0.5, box.y - 0.5, box.width + 1, box.height + 1);
-      text(context, index ? panel.title : state.title, box.x, box.y - 8, { font: TITLE });
+      const unit = index && !panel.weight ? " people" : "";
+      text(context, index ? panel.title + unit : state.title, box.x, box.y - 8, { font: TITLE });
       cross(context, box, state);
     });
     drawBars(context, barsTop, state);

@@ -124,7 +124,7 @@ def small_mixture() -> CountingModel:
     from workbench.experiment import open_model, run_once
     from workbench.project import runs_folder
 
-    config = network_config("l2", {}, seed=0, length=80, epochs=4, width=0.0625, model="hmode")
+    config = network_config("l2", {"sigma": 6.4}, seed=0, length=48, epochs=3, width=0.0625, model="hmode")
     _, folder = run_once(config, runs_folder() / "experiments")
     return open_model(folder / "weights.pt")
 
@@ -138,11 +138,11 @@ def busy_scenes(number: int = 4) -> list[Float[Tensor, "3 h w"]]:
 
 def _panels(result: ModelOutput) -> Iterator[Panel]:
     """The final map, the experts' and the weights of every gate, level by level."""
-    yield Panel(f"output: {float(result.density.sum()):.1f} people", result.density[0, 0].cpu())
+    yield Panel(f"output: {float(result.density.sum()):.1f}", result.density[0, 0].cpu())
     assert result.experts is not None
     names = [f"E{number + 1}" for number in range(result.experts.shape[1])]
     for name, values in zip(names, result.experts[0], strict=True):
-        yield Panel(f"{name}: {float(values.sum()):.1f} people", values.cpu())
+        yield Panel(f"{name}: {float(values.sum()):.1f}", values.cpu())
     for level, gates in zip(result.levels, result.gates, strict=True):
         groups = []
         for number, (members, weights) in enumerate(zip(level, gates, strict=True), start=1):
