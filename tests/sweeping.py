@@ -46,9 +46,12 @@ class Place:
 
     def start(self, grid: Path, *options: object, out: Path | None = None) -> subprocess.Popen[str]:
         """Begin `workbench sweep`."""
-        command = [sys.executable, "-m", "workbench.cli", "sweep", grid, "--out", out or self.out, *options]
+        return self.call("sweep", grid, "--out", out or self.out, *options)
+
+    def call(self, *arguments: object) -> subprocess.Popen[str]:
+        """Begin any command of `workbench`."""
         return subprocess.Popen(
-            list(map(str, command)),
+            [sys.executable, "-m", "workbench.cli", *map(str, arguments)],
             cwd=self.folder,
             env=os.environ | {"PYTHONPATH": str(self.folder / "code")},
             stdout=subprocess.PIPE,

@@ -30,6 +30,7 @@ def project(tmp_path, monkeypatch):
     """A project elsewhere with a notebook that completes and one that fails."""
     (tmp_path / "pyproject.toml").write_text(f'[project]\nname = "{PROJECT}"\n')
     (tmp_path / "notebooks").mkdir()
+    (tmp_path / "data").symlink_to(Path(__file__).parents[2] / "data")  # the report shows the published tables
     write_notebook(tmp_path / "notebooks" / "000_good.ipynb", RECORD.format("000_good"))
     write_notebook(tmp_path / "notebooks" / "010_bad.ipynb", "raise RuntimeError('no luck')")
     monkeypatch.chdir(tmp_path)

@@ -4,6 +4,7 @@ import json
 import random
 import signal
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -11,6 +12,8 @@ from small_notebooks import write_notebook
 from sweeping import CELL, PARAMETERS, Place, records
 
 from workbench.notebook_status import read_status
+from workbench.project import PROJECT
+from workbench.records import read_record
 from workbench.sweep_cell import cell_state, run_cell
 from workbench.sweep_grid import Grid
 from workbench.sweep_plan import Cell, plan
@@ -66,6 +69,23 @@ def test_two_shells_share_a_grid_and_run_no_cell_twice(place):
         assert shell.returncode == 0
     assert sorted(place.ran()) == ["0 0", "1 0", "2 0"]
     assert len(records(place.out)) == 3
+
+
+@pytest.mark.slow
+def test_the_report_runs_the_sweep_before_the_notebooks(place):
+    (place.folder / "pyproject.toml").write_text(f'[project]\nname = "{PROJECT}"\n')
+    (place.folder / "data").symlink_to(Path(__file__).parents[2] / "data")
+    (place.folder / "notebooks").mkdir()
+    seen = "import glob\nfrom workbench.runs import start_run\nrun = start_run('900_last', preset=preset, run_dir=run_dir)\n"
+    seen += "run.metric('cells', len(glob.glob('reports/runs/sweeps/grid/cells/*/result')))\nrun.finish()"
+    write_notebook(place.folder / "notebooks" / "900_last.ipynb", seen)
+    report = place.call("report", "--sweep", place.grid("seeds: 2"), "--preset", "smoke")
+    stdout, stderr = report.communicate(timeout=PATIENCE)
+    assert report.returncode == 0, stderr
+    assert "grid: 2/2 done" in stdout
+    runs = place.folder / "reports" / "runs"
+    assert read_record(runs / "900_last" / "record.json").metrics == {"cells": 2.0}
+    assert "2 of 2 done" in (place.folder / "reports" / "site" / "sweeps.html").read_text()
 
 
 @pytest.fixture

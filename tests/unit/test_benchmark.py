@@ -1,0 +1,59 @@
+"""The scores of a benchmark, of a model whose answers are known."""
+
+import pytest
+import torch
+
+from workbench.benchmark import benchmark_scores, thirds
+from workbench.data import open_dataset
+from workbench.evaluation import Counted
+from workbench.models.base import CountingModel
+
+
+class Telling(CountingModel):
+    """Puts every person of the image that it is shown into the right cell, and ``more`` people into the first one."""
+
+    def __init__(self, samples, more=0.0):
+        super().__init__(stride=8)
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.more = more
+        self.known = {float(sample.image.sum()): sample.points for sample in samples}
+
+    def forward(self, images):
+        density = torch.zeros(1, 1, images.shape[2] // 8, images.shape[3] // 8)
+        for x, y in self.known[float(images.sum())].tolist():
+            density[0, 0, min(int(y // 8), density.shape[2] - 1), min(int(x // 8), density.shape[3] - 1)] += 1
+        density[0, 0, 0, 0] += self.more
+        return density + 0 * self.weight
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return open_dataset("scenes", preset="small", length=9, split="test")
+
+
+def test_a_model_that_knows_has_no_error_and_finds_people_near_them(scenes):
+    samples = [scenes[index] for index in range(len(scenes))]
+    counted, found = benchmark_scores(Telling(samples), scenes, radius=8.0)
+    assert [row.truth for row in counted] == [sample.count for sample in samples]
+    assert (found["mae"], found["rmse"], found["mae_sparse"], found["mae_dense"]) == (0, 0, 0, 0)
+    assert found["precision"] > 0.9  # local maxima lie in cells with people
+    assert 0 < found["recall"] <= 1
+
+
+def test_one_person_too_many_is_an_error_of_one_everywhere(scenes):
+    samples = [scenes[index] for index in range(len(scenes))]
+    _, found = benchmark_scores(Telling(samples, more=1.0), scenes)
+    assert [found[name] for name in ("mae", "bias", "mae_sparse", "mae_dense")] == pytest.approx([1, 1, 1, 1])
+    assert "f1" not in found
+
+
+def test_thirds_are_of_the_images_with_fewest_and_most_people():
+    rows = [Counted(str(truth), float(truth), truth + error) for truth, error in ((1, 1), (50, 10), (9, 5), (2, 3))]
+    assert thirds(rows) == {"mae_sparse": 1.0, "mae_dense": 10.0}
+    assert thirds(rows[:2]) == {}
+
+
+@pytest.mark.bad_input
+def test_a_radius_below_zero_is_refused(scenes):
+    with pytest.raises(ValueError, match="radius is -1"):
+        benchmark_scores(Telling([scenes[index] for index in range(len(scenes))]), scenes, radius=-1.0)
