@@ -16,8 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from small_notebooks import write_notebook
 from sweeping import CELL, PARAMETERS
 
-from workbench.notebook_status import Job, Status
-from workbench.notebook_worker import execute
+from workbench.notebook_status import read_status
 from workbench.sweep_grid import Grid
 from workbench.sweep_plan import plan
 from workbench.sweep_progress import Progress
@@ -44,28 +43,21 @@ def sweep_seconds(folder, out, workers, cells, seconds):
     return time.perf_counter() - begun, ended - ready
 
 
-def papermill_seconds(folder, times):
-    """Median seconds of one trivial notebook by papermill in a process that has it imported already."""
-    measured = []
-    for number in range(times + 1):
-        work = folder / f"alone-{number}"
-        Status(name="tiny", state="running", started="", notebook="tiny.ipynb").write(work)
-        parameters = {"log": str(folder / "log"), "run_dir": str(work)}
-        job = Job(notebook=folder / "tiny.ipynb", folder=work, parameters=parameters, kernel_log=True, threads=1)
-        begun = time.perf_counter()
-        assert execute(job).completed
-        measured.append(time.perf_counter() - begun)
-    return statistics.median(measured[1:])
+def papermill_seconds(folder, out):
+    """Seconds that papermill itself took, of each cell of a sweep."""
+    return [read_status(path.parent).seconds for path in (folder / out).glob("cells/*/result/status.json")]
 
 
 def main():
     folder = Path(tempfile.mkdtemp(prefix="bench-sweep-"))
     write_notebook(folder / "tiny.ipynb", CELL, parameters=PARAMETERS)
-    alone = papermill_seconds(folder, 5)
     _, engine = sweep_seconds(folder, "trivial", 1, 9, 0.0)
-    _, first = sweep_seconds(folder, "first", 1, 1, 0.0)  # a worker's imports come once
-    overhead = (engine - first) / 8 - alone
-    print(f"papermill alone {alone:.2f} s a cell, in a sweep {(engine - first) / 8:.2f} s: overhead {overhead:+.2f} s")
+    spent = papermill_seconds(folder, "trivial")
+    # What is not papermill's: the tasks' way to the worker, keys, locks, folders, and once the worker's imports.
+    overhead = (engine - sum(spent)) / len(spent)
+    print(
+        f"papermill {statistics.mean(spent):.2f} s a cell, a sweep {engine / len(spent):.2f} s: overhead {overhead:.2f} s"
+    )
     one, _ = sweep_seconds(folder, "one", 1, 12, SECONDS)
     two, _ = sweep_seconds(folder, "two", 2, 12, SECONDS)
     print(f"12 cells of {SECONDS:g} s: one after another {one:.1f} s, two workers {two:.1f} s: {one / two:.2f}x")

@@ -76,9 +76,14 @@ def test_the_report_runs_the_sweep_before_the_notebooks(place):
     (place.folder / "pyproject.toml").write_text(f'[project]\nname = "{PROJECT}"\n')
     (place.folder / "data").symlink_to(Path(__file__).parents[2] / "data")
     (place.folder / "notebooks").mkdir()
-    seen = "import glob\nfrom workbench.runs import start_run\nrun = start_run('900_last', preset=preset, run_dir=run_dir)\n"
-    seen += "run.metric('cells', len(glob.glob('reports/runs/sweeps/grid/cells/*/result')))\nrun.finish()"
-    write_notebook(place.folder / "notebooks" / "900_last.ipynb", seen)
+    seen = [
+        "import glob",
+        "from workbench.runs import start_run",
+        "run = start_run('900_last', preset=preset, run_dir=run_dir)",
+        "run.metric('cells', len(glob.glob('reports/runs/sweeps/grid/cells/*/result')))",
+        "run.finish()",
+    ]
+    write_notebook(place.folder / "notebooks" / "900_last.ipynb", "\n".join(seen))
     report = place.call("report", "--sweep", place.grid("seeds: 2"), "--preset", "smoke")
     stdout, stderr = report.communicate(timeout=PATIENCE)
     assert report.returncode == 0, stderr
