@@ -55,9 +55,7 @@ def main():
     spent = papermill_seconds(folder, "trivial")
     # What is not papermill's: the tasks' way to the worker, keys, locks, folders, and once the worker's imports.
     overhead = (engine - sum(spent)) / len(spent)
-    print(
-        f"papermill {statistics.mean(spent):.2f} s a cell, a sweep {engine / len(spent):.2f} s: overhead {overhead:.2f} s"
-    )
+    print(f"papermill {statistics.mean(spent):.2f} s a cell, the engine {overhead:.2f} s besides")
     one, _ = sweep_seconds(folder, "one", 1, 12, SECONDS)
     two, _ = sweep_seconds(folder, "two", 2, 12, SECONDS)
     print(f"12 cells of {SECONDS:g} s: one after another {one:.1f} s, two workers {two:.1f} s: {one / two:.2f}x")
