@@ -17,7 +17,7 @@ from workbench.experts import (
     output_names,
     scale_shares,
 )
-from workbench.models import ModelOutput, build_model
+from workbench.models import CountingModel, ModelOutput, build_model
 from workbench.plots_hmode import (
     scale_legend,
     show_best_scale,
@@ -75,16 +75,14 @@ def test_balance():
     assert balance([gate, gate.flip(1), torch.full((1, 3, 2, 2), 1 / 3)]) == pytest.approx([0.8, 0.8, 1 / 3])
 
 
-class Constant(nn.Module):
+class Constant(CountingModel):
     """A density that is the same everywhere."""
 
-    stride = 4
-
     def __init__(self, value):
-        super().__init__()
+        super().__init__(stride=4)
         self.value = nn.Parameter(torch.tensor(value))
 
-    def forward(self, images):
+    def features_to_map(self, images):
         return self.value.expand(len(images), 1, images.shape[2] // 4, images.shape[3] // 4)
 
 

@@ -98,8 +98,11 @@ class HMoDE(CountingModel):
         places |= {f"DB{experts - number}": size for number, size in enumerate(ends)}
         check_choice(gate_input, tuple(places), "gate_input")
         self.gate_input = gate_input
-        if fusion == "concat":  # a 1 x 1 convolution of all features is the sum of one for each, and commutes with
-            self.heads = nn.ModuleList(nn.Conv2d(size, 1, 1) for size in reversed(ends))  # their enlargement
+        if fusion == "concat":
+            # a 1 x 1 convolution of all features is the sum of one for each, the first with the bias, and commutes
+            # with their enlargement
+            plain = [nn.Conv2d(size, 1, 1, bias=number == 0) for number, size in enumerate(reversed(ends))]
+            self.heads = nn.ModuleList(plain)
         else:
             self.heads = nn.ModuleList(DensityHead(size, width=width) for size in reversed(ends))
         channelwise = weighting == "channel" and fusion not in ("average", "concat")
@@ -219,4 +222,5 @@ class HMoDE(CountingModel):
             if head is not None:
                 layer: Any = head.out if isinstance(head, DensityHead) else head
                 layer.weight.mul_(0.1)
-                layer.bias.fill_(start / (len(self.heads) if self.fusion == "concat" else 1))
+                if layer.bias is not None:
+                    layer.bias.fill_(start)
