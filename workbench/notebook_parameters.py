@@ -109,7 +109,7 @@ def typed_parameters(known: Mapping[str, Parameter], given: Mapping[str, Any]) -
 
 def typed(name: str, value: Any, declared: str) -> Any:
     """``value`` as the type ``declared``, a key of :data:`TYPES`; errors as in :func:`typed_parameters`."""
-    adapter = _adapter(declared)
+    adapter: TypeAdapter[Any] = _adapter(declared)
     try:
         if not isinstance(value, str) or declared == "str":
             return adapter.validate_python(value, strict=True)
@@ -121,7 +121,7 @@ def typed(name: str, value: Any, declared: str) -> Any:
 
 
 @cache
-def _adapter(declared: str) -> TypeAdapter[Any]:
+def _adapter(declared: str) -> Any:
     return TypeAdapter(TYPES[declared])
 
 
