@@ -32,7 +32,7 @@ def benchmark_scores(
     found |= thirds(counted)
     if radius is not None:
         check_positive(radius, "radius")
-        points = localize(model, samples)  # type: ignore[arg-type]  # iterated by index
+        points = localize(model, (samples[index] for index in range(len(samples))))
         truth = [samples.points(index) for index in range(len(samples))]
         detection = radius_scores([points[row.name].points for row in counted], truth, radius).detection
         found |= {name: value for name, value in detection.to_dict().items() if name in ("precision", "recall", "f1")}
