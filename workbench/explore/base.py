@@ -37,15 +37,14 @@ class Picture:
     Args:
         draw: draws the state on the empty figure.
         size: of the figure, width and height in inches.
-        alt: what it shows, in words.
     """
 
-    def __init__(self, draw: Callable[[Figure], None], *, size: tuple[float, float], alt: str) -> None:
+    def __init__(self, draw: Callable[[Figure], None], *, size: tuple[float, float]) -> None:
         self.draw = draw
         self.size = size
         self._figure = new_figure(size)
         layout = widgets.Layout(width=f"{size[0] * DOTS_PER_INCH:.0f}px", max_width="100%", object_fit="contain")
-        self.widget = widgets.Image(format="png", layout=layout, tooltip=alt)
+        self.widget = widgets.Image(format="png", layout=layout)
         self.redraw()
 
     def redraw(self) -> None:
@@ -88,13 +87,10 @@ def menu(name: str, options: Sequence[str], **more: Any) -> Any:
     return widgets.Dropdown(description=name, options=list(options), style=WIDE, layout=_row(), **more)
 
 
-def choice(name: str, options: Sequence[str], **more: Any) -> Any:
-    """Buttons of which one is pressed, their name beside them."""
-    style = WIDE | {"button_width": f"{200 // len(options) - 4}px"}
-    layout = widgets.Layout(width="326px", flex_flow="row nowrap", overflow="hidden")
-    made = widgets.ToggleButtons(description=name, options=list(options), style=style, layout=layout, **more)
-    made.add_class("explore-choice")
-    return made
+def buttons(options: Sequence[str]) -> Any:
+    """Buttons of which one is pressed, as wide as a slider."""
+    style = {"button_width": f"{300 // len(options) - 6}px"}
+    return widgets.ToggleButtons(options=list(options), style=style, layout=_row())
 
 
 def _row() -> widgets.Layout:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from workbench.data import open_dataset
 from workbench.data.image_patches import ImagePatches
 from workbench.data.sample import Draw
-from workbench.explore.base import Explorer, Picture, choice, new_figure, slider
+from workbench.explore.base import Explorer, Picture, menu, new_figure, slider
 from workbench.explore.locality_figure import draw_partition, draw_zoom
 from workbench.sampling.lsh import draw_projection, hash_codes
 from workbench.sampling.partition import SPACINGS, Partition, partition_samples
@@ -38,8 +38,8 @@ class LocalityExplorer(Explorer):
         self.controls = self._controls()
         self.partition: Partition
         self._divide()
-        self._bins = Picture(self._draw_bins, size=(10.4, 3.7), alt="samples by group and bin, and one bin's patches")
-        self._zoom = Picture(self._draw_zoom, size=(10.4, 3.1), alt="zoom function, source window and zoomed patch")
+        self._bins = Picture(self._draw_bins, size=(10.4, 3.7))
+        self._zoom = Picture(self._draw_zoom, size=(10.4, 3.1))
         names = list(self.controls)
         rows = [widgets.HBox([self.controls[name] for name in part]) for part in (names[:3], names[3:6], names[6:])]
         self.widget = widgets.VBox([*rows[:2], self._bins.widget, rows[2], self._zoom.widget])
@@ -121,7 +121,7 @@ class LocalityExplorer(Explorer):
         return {
             "groups": slider(whole, "groups G", value=6, min=1, max=10),
             "bins": slider(whole, "bins B", value=10, min=1, max=16),
-            "spacing": choice("bins of one", SPACINGS),
+            "spacing": menu("bins of one", SPACINGS),
             "group": slider(whole, "look at group", value=1, min=1, max=6),
             "bin": slider(whole, "look at bin", value=9, min=1, max=10),
             "projection": slider(whole, "projection", value=0, min=0, max=20),

@@ -56,7 +56,7 @@ def draw_partition(
             index = int(members[number])
             ax.set_axis_on()
             show_image(ax, images[index])
-            ax.set_title(f"{counts[index]} people", fontsize=9)
+            ax.set_title(_people(counts[index]), fontsize=9)
             for spine in ax.spines.values():
                 spine.set(color=ORANGE if index == chosen else GREY, linewidth=3 if index == chosen else 0.8)
     more = f", {SHOWN} of them shown" if len(members) > SHOWN else ""
@@ -107,6 +107,10 @@ def draw_zoom(
     names = ("the patch", "zoomed in" if zoom < 1 else "zoomed out" if zoom > 1 else "as it was")
     for ax, sample, name, color in zip(axes[2:], shown, names, (BLUE, RED), strict=True):
         show_points(show_image(ax, sample.image), sample.points, color=color, size=30)
-        ax.set_title(f"{name}: {len(sample.points)} people", fontsize=10)
+        ax.set_title(f"{name}: {_people(len(sample.points))}", fontsize=10)
         for spine in ax.spines.values():
             spine.set(color=color, linewidth=2)
+
+
+def _people(number: int) -> str:
+    return "1 person" if number == 1 else f"{number} people"

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from workbench.explore.base import Explorer, Picture, choice, menu, slider
+from workbench.explore.base import Explorer, Picture, buttons, menu, slider
 from workbench.explore.examples import EXAMPLES, STRIDE, Example
 from workbench.explore.ground import TOOLS, Ground
 from workbench.explore.losses_figure import draw_losses
@@ -61,7 +61,7 @@ class LossesExplorer(Explorer):
         self.controls = self._controls()
         self._judge()
         size = (2.5 * len(self.losses) + 0.3, 5.6)
-        self.picture = Picture(self._draw, size=size, alt="terms, gradients and descended densities of the losses")
+        self.picture = Picture(self._draw, size=size)
         left = widgets.VBox([self.ground.canvas, *self.controls.values()], layout=widgets.Layout(width="345px"))
         columns = widgets.Layout(flex_flow="row wrap", align_items="flex-start")
         self.widget = widgets.HBox([left, self.picture.widget], layout=columns)
@@ -117,8 +117,8 @@ class LossesExplorer(Explorer):
         play = widgets.Play(min=0, max=self.steps, step=3, interval=200, description="descend", show_repeat=False)
         made: dict[str, Any] = {
             "example": menu("load", list(self.examples)),
-            "tool": choice("pointer", TOOLS),
-            "start": choice("descend from", STARTS),
+            "tool": buttons(TOOLS),
+            "start": menu("descend from", STARTS),
             "play": play,
             "step": slider(widgets.IntSlider, "steps", value=0, min=0, max=self.steps),
         }

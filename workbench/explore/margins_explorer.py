@@ -14,7 +14,7 @@ from workbench.adversarial import margins
 from workbench.adversarial.attacks import input_gradient
 from workbench.adversarial.training import Recipe, fit
 from workbench.data.digits import Digits
-from workbench.explore.base import Explorer, Picture, choice, slider
+from workbench.explore.base import Explorer, Picture, menu, slider
 from workbench.explore.margins_figure import draw_margins
 from workbench.models.classifiers import build_classifier
 
@@ -55,7 +55,7 @@ class MarginsExplorer(Explorer):
         self._margins: dict[tuple[str, int], Tensor] = {}
         self.asked: list[tuple[float, bool]] = []
         self.controls = self._controls()
-        self._picture = Picture(self._draw, size=(10.4, 5.6), alt="a digit, its gradient's sign, margins")
+        self._picture = Picture(self._draw, size=(10.4, 5.6))
         rows = [("digit", "epsilon", "training"), ("play", "epoch")]
         boxes = [widgets.HBox([self.controls[name] for name in names]) for names in rows]
         self.widget = widgets.VBox([*boxes, self._picture.widget])
@@ -121,7 +121,7 @@ class MarginsExplorer(Explorer):
         made = {
             "digit": slider(widgets.IntSlider, "digit", value=3, min=0, max=len(self.images) - 1),
             "epsilon": slider(widgets.FloatSlider, "epsilon", value=0.1, min=0, max=CAP, step=0.01),
-            "training": choice("training", list(self.stages)),
+            "training": menu("training", list(self.stages)),
             "play": play,
             "epoch": slider(widgets.IntSlider, "epoch", value=last, min=0, max=last),
         }

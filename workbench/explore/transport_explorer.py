@@ -9,7 +9,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from workbench.explore.base import Explorer, choice, menu, new_figure, slider
+from workbench.explore.base import Explorer, buttons, menu, new_figure, slider
 from workbench.explore.examples import CONSTRUCTED, EXAMPLES, STRIDE, Example
 from workbench.explore.ground import TOOLS, Ground
 from workbench.explore.plan_state import PlanSetting, SolvedPlan, solve, strongest
@@ -148,10 +148,10 @@ def _controls(setting: PlanSetting, examples: list[str]) -> dict[str, Any]:
         "eta": slider(widgets.FloatRangeSlider, "η (cost)", value=setting.eta, min=0.05, max=1.5, step=0.05),
         "sweeps": slider(widgets.IntSlider, "sweeps", value=setting.sweeps or 5, min=1, max=100),
         "cost": menu("cost", COSTS, value=setting.cost),
-        "marginals": choice("marginals", marginals, value=marginals[setting.tau is None]),
-        "plan": choice("iterations", plan, value=plan[setting.sweeps is not None]),
+        "marginals": menu("marginals", marginals, value=marginals[setting.tau is None]),
+        "plan": menu("iterations", plan, value=plan[setting.sweeps is not None]),
         "example": menu("load", examples),
-        "tool": choice("pointer", TOOLS),
+        "tool": buttons(TOOLS),
         "brush": slider(widgets.FloatSlider, "brush (pixels)", value=10, min=4, max=40, step=1, readout_format=".0f"),
         "stroke": slider(widgets.FloatSlider, "paint (people)", value=0.1, min=0.02, max=1, step=0.02),
         "clear": widgets.Button(description="clear the density", layout=widgets.Layout(margin="2px 0 0 102px")),
