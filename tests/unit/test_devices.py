@@ -27,6 +27,7 @@ def train(out, devices):
     return read_record(out / "record.json"), done.stdout
 
 
+@pytest.mark.slow
 def test_two_processes_train_what_one_trains(tmp_path):
     one, _ = train(tmp_path / "one", 1)
     two, printed = train(tmp_path / "two", 2)
