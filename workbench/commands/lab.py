@@ -8,10 +8,16 @@ from typing import Annotated
 
 import typer
 
+from workbench.files import write_json, write_text
 from workbench.project import list_notebooks, project_root
 
 LOOPBACK = "127.0.0.1"
-PREVIEW = "Markdown%20Preview"
+SETTINGS = {
+    # the start page is to be read, and nothing is asked of the network
+    "@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Markdown Preview"}},
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+}
+"""Defaults of JupyterLab's settings; whoever has chosen otherwise keeps that."""
 IDLE_SECONDS = 1800  # a kernel that nobody used for so long is ended
 
 
@@ -32,12 +38,16 @@ def lab(
         _dashboards(port, browser, ip, token)
         return
     page = write_start_page(project_root())
+    settings = page.parent / "lab"
+    settings.mkdir(exist_ok=True)
+    write_json(settings / "overrides.json", SETTINGS)
     command = [
         *(sys.executable, "-m", "jupyterlab"),
         f"--ServerApp.ip={ip}",
         f"--ServerApp.port={port}",
         f"--ServerApp.root_dir={project_root()}",
-        f"--LabApp.default_url=/lab/tree/{page.relative_to(project_root()).as_posix()}?factory={PREVIEW}",
+        f"--LabApp.default_url=/lab/tree/{page.relative_to(project_root()).as_posix()}",
+        f"--LabApp.app_settings_dir={settings}",
         f"--ServerApp.open_browser={browser}",
     ]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
@@ -91,7 +101,7 @@ def write_start_page(root: Path) -> Path:
     ]
     page = root / "build" / "start.md"
     page.parent.mkdir(exist_ok=True)
-    page.write_text("\n".join(lines), encoding="utf-8")
+    write_text(page, "\n".join(lines))
     return page
 
 

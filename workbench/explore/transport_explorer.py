@@ -145,7 +145,9 @@ def _controls(setting: PlanSetting, examples: list[str]) -> dict[str, Any]:
     made: dict[str, Any] = {
         "epsilon": slider(widgets.FloatLogSlider, "ε (blur)", value=setting.epsilon, min=-3, max=0, **log),
         "tau": slider(widgets.FloatLogSlider, "τ (binding)", value=tau, min=-2, max=1, **log),
-        "eta": slider(widgets.FloatRangeSlider, "η (cost)", value=setting.eta, min=0.05, max=1.5, step=0.05),
+        "eta": slider(
+            widgets.FloatRangeSlider, "η (cost)", value=setting.eta, min=0.05, max=1.5, step=0.05, readout_format=".2g"
+        ),
         "sweeps": slider(widgets.IntSlider, "sweeps", value=setting.sweeps or 5, min=1, max=100),
         "cost": menu("cost", COSTS, value=setting.cost),
         "marginals": menu("marginals", marginals, value=marginals[setting.tau is None]),
