@@ -27,12 +27,12 @@ report: $(STAMP)
 	@$(BIN)/workbench report --preset $(PRESET) --workers $(WORKERS) --sweep notebooks/sweeps/report.yaml
 
 test: lint
-	@$(PYTEST) $(PARALLEL) tests --ignore=tests/benchmarks -m "not slow"
+	@$(PYTEST) $(PARALLEL) tests --ignore=tests/benchmarks -m "not slow and not browser"
 	@echo "The unit and property tests again, with every shape checked at each call:"
 	@WORKBENCH_TYPECHECK=1 $(PYTEST) $(PARALLEL) tests/unit tests/properties -m "not bad_input and not slow and not pipeline"
 
 test-all: test
-	@$(PYTEST) tests --ignore=tests/benchmarks -m slow
+	@$(PYTEST) tests --ignore=tests/benchmarks -m "slow or browser"
 
 lint: $(STAMP)
 	@$(BIN)/ruff check --quiet .
