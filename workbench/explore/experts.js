@@ -125,7 +125,7 @@ function render({ model, el }) {
 
   // One stacked bar a gate: the shares of its members at the pixel.
   function drawBars(context, top, state) {
-    text(context, "weights at the pixel", GAP, top - 14, { font: TITLE });
+    text(context, "weights at the pixel (in the maps: dark is 0, yellow 1)", GAP, top - 14, { font: TITLE });
     const gates = [...new Set(maps.filter((panel) => panel.weight).map((panel) => panel.gate))];
     const wide = (5 * (PANEL + GAP)) / Math.max(gates.length, 1) - 2 * GAP;
     gates.forEach((gate, index) => {

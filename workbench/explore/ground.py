@@ -83,7 +83,10 @@ class Ground:
         return self.size[0] * self.stride, self.size[1] * self.stride
 
     def set(
-        self, density: Float[Tensor, "h w"], points: Float[Tensor, "n 2"], picture: Float[Tensor, "c h w"] | None = None
+        self,
+        density: Float[Tensor, "h w"],
+        points: Float[Tensor, "n 2"],
+        picture: Float[Tensor, "c hh ww"] | None = None,
     ) -> None:
         """Take another density, other heads and a picture below them (or none).
 
