@@ -17,10 +17,10 @@ from small_notebooks import write_notebook
 from sweeping import CELL, PARAMETERS
 
 from workbench.notebook_status import read_status
-from workbench.sweep_grid import Grid
-from workbench.sweep_plan import plan
-from workbench.sweep_progress import Progress
-from workbench.sweeps import open_client, run_sweep
+from workbench.sweeps.engine import open_client, run_sweep
+from workbench.sweeps.grid import Grid
+from workbench.sweeps.plan import plan
+from workbench.sweeps.progress import Progress
 
 SECONDS = 5.0
 

@@ -14,9 +14,9 @@ from sweeping import CELL, PARAMETERS, Place, records
 from workbench.notebook_status import read_status
 from workbench.project import PROJECT
 from workbench.records import read_record
-from workbench.sweep_cell import cell_state, run_cell
-from workbench.sweep_grid import Grid
-from workbench.sweep_plan import Cell, plan
+from workbench.sweeps.cell import cell_state, run_cell
+from workbench.sweeps.grid import Grid
+from workbench.sweeps.plan import Cell, plan
 
 pytestmark = pytest.mark.pipeline
 
@@ -53,7 +53,7 @@ def test_each_cell_runs_once_and_a_failed_one_again_on_request(place, monkeypatc
         for path in place.out.glob("cells/*/cell.json")
         if "-13-" in str(path)
     )
-    monkeypatch.setattr("workbench.sweep_cell.source_digest", lambda: cell.code)
+    monkeypatch.setattr("workbench.sweeps.cell.source_digest", lambda: cell.code)
     assert not run_cell(cell).ran
     again = run_cell(cell, retry_failed=True)
     assert (again.ran, again.state, again.message) == (True, "failed", "KeyError in cell 3: 'unlucky'")
@@ -103,7 +103,7 @@ def cell(tmp_path):
 
 
 def test_what_a_killed_attempt_left_is_no_result(cell, monkeypatch):
-    monkeypatch.setattr("workbench.sweep_cell.source_digest", lambda: cell.code)
+    monkeypatch.setattr("workbench.sweeps.cell.source_digest", lambda: cell.code)
     torn = cell.folder / "work-torn"
     torn.mkdir(parents=True)
     (torn / "record.json").write_text("{")
@@ -120,17 +120,17 @@ def test_what_a_killed_attempt_left_is_no_result(cell, monkeypatch):
 
 
 def test_a_cell_that_is_no_longer_what_was_planned_is_refused(cell, monkeypatch):
-    monkeypatch.setattr("workbench.sweep_cell.source_digest", lambda: "other")
+    monkeypatch.setattr("workbench.sweeps.cell.source_digest", lambda: "other")
     outcome = run_cell(cell)
     assert (outcome.state, outcome.ran) == ("refused", False)
     assert "code changed" in outcome.message
-    monkeypatch.setattr("workbench.sweep_cell.source_digest", lambda: cell.code)
+    monkeypatch.setattr("workbench.sweeps.cell.source_digest", lambda: cell.code)
     write_notebook(cell.notebook, "x = 1", parameters=PARAMETERS)
     assert "tiny.ipynb changed" in run_cell(cell).message
 
 
 def test_a_notebook_without_a_record_has_failed(tmp_path, monkeypatch):
-    monkeypatch.setattr("workbench.sweep_cell.source_digest", lambda: cell.code)
+    monkeypatch.setattr("workbench.sweeps.cell.source_digest", lambda: cell.code)
     write_notebook(tmp_path / "silent.ipynb", "x = 1")
     (cell,) = plan(Grid(name="g", run="silent.ipynb"), tmp_path / "out", beside=tmp_path)
     outcome = run_cell(cell)
@@ -207,7 +207,7 @@ def test_twenty_kills_lose_nothing(place):
 def test_a_scheduler_reached_by_address_gives_the_same(place, tmp_path):
     from distributed import LocalCluster
 
-    from workbench.sweeps import open_client
+    from workbench.sweeps.engine import open_client
 
     grid = place.grid("grid: {n: [0, 1, 2, 3]}")
     assert place.sweep(grid)[0] == 0

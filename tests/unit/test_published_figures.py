@@ -4,11 +4,11 @@ from collections import Counter
 
 import pytest
 
-from workbench.paper_tables import build_tables, read_readings
 from workbench.project import project_root
 from workbench.published import published_files
-from workbench.sweep_grid import combinations, read_grid
-from workbench.table_formats import text
+from workbench.reports.formats import text
+from workbench.reports.paper_tables import build_tables, read_readings
+from workbench.sweeps.grid import combinations, read_grid
 
 # paper | table | method | backbone | data set | metric | what is printed
 TYPED = """\

@@ -10,7 +10,7 @@ from small_notebooks import write_notebook
 
 from workbench.notebook_status import Failure, Status
 from workbench.records import Figure, Record, Table, Timing
-from workbench.reports import collect, duration, numeric, render, shown, write_report
+from workbench.reports.page import collect, duration, numeric, render, shown, write_report
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 

@@ -3,15 +3,15 @@
 import pytest
 from small_notebooks import write_notebook
 
-from workbench.sweep_grid import Grid, combinations, read_grid
-from workbench.sweep_plan import nested, plan
-from workbench.sweep_progress import Progress
+from workbench.sweeps.grid import Grid, combinations, read_grid
+from workbench.sweeps.plan import nested, plan
+from workbench.sweeps.progress import Progress
 
 
 @pytest.fixture(autouse=True)
 def code(monkeypatch):
     """Whoever edits the package while the tests run changes no key."""
-    monkeypatch.setattr("workbench.sweep_plan.source_digest", lambda: "code")
+    monkeypatch.setattr("workbench.sweeps.plan.source_digest", lambda: "code")
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_a_cell_has_the_same_key_as_long_as_nothing_that_matters_changes(tmp_pat
     write_notebook(notebook, "x = lr + n")
     assert not set(digests()) & set(first)
     write_notebook(notebook, "x = lr * n")
-    monkeypatch.setattr("workbench.sweep_plan.source_digest", lambda: "other code")
+    monkeypatch.setattr("workbench.sweeps.plan.source_digest", lambda: "other code")
     assert not set(digests()) & set(first)
 
 

@@ -66,7 +66,7 @@ def report(
 ) -> None:
     """Execute the notebooks and the sweeps, and render reports/index.html."""
     from workbench.notebooks import run_notebooks
-    from workbench.site import write_site
+    from workbench.reports.site import write_site
 
     page = project_root() / "reports" / "index.html"
     statuses: list[Status] = []

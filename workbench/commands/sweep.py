@@ -12,8 +12,8 @@ from workbench.commands.output import Json, assignments, near, parse, print_json
 from workbench.project import runs_folder
 
 if TYPE_CHECKING:
-    from workbench.sweep_cell import Outcome
-    from workbench.sweep_progress import Progress
+    from workbench.sweeps.cell import Outcome
+    from workbench.sweeps.progress import Progress
 
 
 def sweep(
@@ -78,10 +78,10 @@ def execute_sweep(
     err: bool = False,
 ) -> "tuple[Path, Progress, list[Outcome]]":
     """What ``workbench sweep`` does: the sweep's folder, the state of every cell, and what ran now."""
-    from workbench.sweep_grid import read_grid
-    from workbench.sweep_plan import plan
-    from workbench.sweep_progress import Progress
-    from workbench.sweeps import open_client, run_sweep, write_sweep
+    from workbench.sweeps.engine import open_client, run_sweep, write_sweep
+    from workbench.sweeps.grid import read_grid
+    from workbench.sweeps.plan import plan
+    from workbench.sweeps.progress import Progress
 
     content = read_grid(grid)
     content = content.model_copy(update={"fixed": {**content.fixed, **(parameters or {})}})

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from workbench.paper_tables import PaperTable, Value
+from workbench.reports.paper_tables import PaperTable, Value
 
 CSV_COLUMNS = ("method", "backbone", "where", "metric", "kind", "value", "spread", "seeds", "records")
 

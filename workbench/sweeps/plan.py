@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from workbench.notebook_parameters import read_notebook, read_parameters, typed_parameters
 from workbench.project import find_notebook
 from workbench.source import source_digest
-from workbench.sweep_grid import Grid, combinations
+from workbench.sweeps.grid import Grid, combinations
 
 TRAIN = "train"
 LABEL_LENGTH = 60

@@ -143,7 +143,7 @@ def render(entries: Sequence[Entry], base: Path, *, pages: Mapping[str, str] | N
         return quote(Path(os.path.relpath(path.resolve(), base)).as_posix())
 
     environment = Environment(
-        loader=PackageLoader("workbench"),
+        loader=PackageLoader("workbench.reports"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

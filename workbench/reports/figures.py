@@ -5,11 +5,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from workbench.claims import Evidence
 from workbench.files import write_bytes
-from workbench.measured import Measurement, by_setting, describe, effort
-from workbench.paper_tables import PaperTable
-from workbench.plots_report import new_figure, show_claims, show_networks, show_table
+from workbench.reports.claims import Evidence
+from workbench.reports.measured import Measurement, by_setting, describe, effort
+from workbench.reports.paper_tables import PaperTable
+from workbench.reports.plots import new_figure, show_claims, show_networks, show_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

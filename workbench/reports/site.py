@@ -10,15 +10,15 @@ from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from workbench.claims import read_claims, weigh
 from workbench.files import write_text
-from workbench.measured import collect_measurements
-from workbench.paper_tables import PaperTable, build_tables, read_readings
 from workbench.records import now
-from workbench.report_figures import draw_figures
-from workbench.reports import duration, numeric, shown, write_report
-from workbench.sweep_summary import collect_sweeps
-from workbench.table_formats import heads, text, to_csv, to_latex, to_markdown
+from workbench.reports.claims import read_claims, weigh
+from workbench.reports.figures import draw_figures
+from workbench.reports.formats import heads, text, to_csv, to_latex, to_markdown
+from workbench.reports.measured import collect_measurements
+from workbench.reports.page import duration, numeric, shown, write_report
+from workbench.reports.paper_tables import PaperTable, build_tables, read_readings
+from workbench.sweeps.summary import collect_sweeps
 
 PAGES = {"tables": "Tables", "figures": "Figures", "claims": "Claims", "sweeps": "Sweeps"}
 
@@ -80,7 +80,7 @@ def _render(name: str, base: Path, **values: Any) -> str:
         return quote(Path(os.path.relpath(path.resolve(), base.resolve())).as_posix())
 
     environment = Environment(
-        loader=PackageLoader("workbench"),
+        loader=PackageLoader("workbench.reports"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -23,7 +23,7 @@ from workbench.files import write_json
 from workbench.notebook_status import Failure, Job, Status, log_tail, read_status
 from workbench.records import now, read_record
 from workbench.source import source_digest
-from workbench.sweep_plan import Cell, notebook_digest
+from workbench.sweeps.plan import Cell, notebook_digest
 
 State = Literal["done", "failed", "missing"]
 TRACEBACK_LINES = 30
@@ -65,7 +65,7 @@ def run_cell(
     """Run a cell unless it is done, or failed and ``retry_failed`` is not set, or somebody else runs it.
 
     Args:
-        cell: of :func:`workbench.sweep_plan.plan`.
+        cell: of :func:`workbench.sweeps.plan.plan`.
         retry_failed: run it again if it failed before.
         threads: of the numeric libraries in a notebook's kernel; None leaves the environment's.
         on_start: called once it begins to run.

@@ -13,8 +13,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from workbench.measured import MACHINE, Measurement, describe, effort, matches
 from workbench.project import project_root
+from workbench.reports.measured import MACHINE, Measurement, describe, effort, matches
 
 LEAST_PAIRS = 5
 CONFIDENCE = 0.95
@@ -33,7 +33,7 @@ class Claim(BaseModel):
         text: what it says.
         metric: of the records.
         better: which of two values of the metric is the better one.
-        first: conditions on the runs that the claim calls better, see :func:`workbench.measured.matches`.
+        first: conditions on the runs that the claim calls better, see :func:`workbench.reports.measured.matches`.
         second: conditions on those that it compares them with.
         sweep: the grid that makes these runs.
     """

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from workbench.claims import Evidence
-from workbench.paper_tables import PaperTable
 from workbench.plots import BLUE, GREEN, GREY, ORANGE, RED
+from workbench.reports.claims import Evidence
+from workbench.reports.paper_tables import PaperTable
 
 if TYPE_CHECKING:
     from pandas import DataFrame

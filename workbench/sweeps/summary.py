@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from workbench.notebook_status import Failure, read_status
 from workbench.records import read_record
-from workbench.sweep_cell import State, cell_state
+from workbench.sweeps.cell import State, cell_state
 
 SHOWN = ("mae", "mae_sparse", "mae_dense", "f1", "rmse")
 

@@ -12,9 +12,9 @@ from workbench.checks import check_whole
 from workbench.files import write_json
 from workbench.notebook_status import THREAD_VARIABLES
 from workbench.records import now
-from workbench.sweep_cell import Outcome, run_cell
-from workbench.sweep_grid import Grid
-from workbench.sweep_plan import Cell
+from workbench.sweeps.cell import Outcome, run_cell
+from workbench.sweeps.grid import Grid
+from workbench.sweeps.plan import Cell
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -94,7 +94,7 @@ def run_sweep(
     A cell that another sweep runs at the same time is asked for again until that one has ended.
 
     Args:
-        cells: of :func:`workbench.sweep_plan.plan`.
+        cells: of :func:`workbench.sweeps.plan.plan`.
         client: of :func:`open_client`.
         retry_failed: run those that failed before, too.
         threads: of the numeric libraries in each kernel; None leaves the workers' own.

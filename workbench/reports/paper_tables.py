@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from workbench.measured import MACHINE, Measurement, by_setting, describe, effort, matches
 from workbench.project import project_root
 from workbench.published import read_published
+from workbench.reports.measured import MACHINE, Measurement, by_setting, describe, effort, matches
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -29,7 +29,7 @@ class Reading(BaseModel):
     Attributes:
         title: of the table, in a few words.
         sweep: the grid that measures it as the paper did.
-        methods: method -> conditions on the runs, see :func:`workbench.measured.matches`.
+        methods: method -> conditions on the runs, see :func:`workbench.reports.measured.matches`.
         backbones: backbone -> further conditions.
     """
 

@@ -4,8 +4,8 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from workbench.sweep_cell import Outcome, cell_state
-from workbench.sweep_plan import Cell
+from workbench.sweeps.cell import Outcome, cell_state
+from workbench.sweeps.plan import Cell
 
 COLUMNS = ("done", "running", "failed", "waiting")
 MOST_ROWS = 12

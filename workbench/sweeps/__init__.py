@@ -1,0 +1,1 @@
+"""Ablations in bulk: a grid, its cells, one of them run, all of them on a Dask scheduler, and what is told of them."""
