@@ -62,8 +62,11 @@ class LossesExplorer(Explorer):
         self._judge()
         size = (2.5 * len(self.losses) + 0.3, 5.6)
         self.picture = Picture(self._draw, size=size)
-        left = widgets.VBox([self.ground.canvas, *self.controls.values()], layout=widgets.Layout(width="345px"))
-        columns = widgets.Layout(flex_flow="row wrap", align_items="flex-start")
+        left = widgets.VBox([self.ground.canvas, *self.controls.values()], layout=widgets.Layout(flex="0 0 345px"))
+        # the picture shrinks rather than go below the map
+        shrinking = {"flex": "1 1 0", "width": "auto", "min_width": "0", "max_width": f"{100 * size[0]:.0f}px"}
+        self.picture.widget.layout = widgets.Layout(**shrinking)
+        columns = widgets.Layout(flex_flow="row nowrap", align_items="flex-start")
         self.widget = widgets.HBox([left, self.picture.widget], layout=columns)
         self.widget.add_class("workbench-losses")
         self._show()

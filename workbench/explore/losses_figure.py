@@ -42,7 +42,7 @@ def draw_losses(
         _draw_gradient(gradient, verdict.gradient, points, stride)
         after = maps[name]
         _draw_density(density, after, stride, max(most, 1e-6))
-        density.set_title(f"{float(after.sum()):.2f} people after {step} steps", fontsize=9)
+        density.set_title(f"{float(after.sum()):.2f} people after step {step}", fontsize=9)
         show_points(density, points, color="#56B4E9", size=26)
     for ax, label in zip(axes[:, 0], ("terms", "gradient (a person)", "descent"), strict=True):
         ax.annotate(label, (0.012, 0.5), xycoords=("figure fraction", "axes fraction"), rotation=90, va="center")
