@@ -114,7 +114,7 @@ class ExpertsExplorer(Explorer):
         for ax, panel in zip(axes[1:], self.panels, strict=False):
             stride = self.image.shape[-1] / panel.values.shape[-1]
             drawn = (show_weights if panel.gate else show_density)(ax, panel.values, stride=stride, title=panel.title)
-            figure.colorbar(drawn, ax=ax, shrink=0.8, label="weight" if panel.gate else "people per cell")
+            figure.colorbar(drawn, ax=ax, shrink=0.62, label="weight" if panel.gate else "people per cell")
         return figure
 
 
