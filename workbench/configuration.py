@@ -71,14 +71,16 @@ def build_config(**options: Any) -> Config:
     try:
         return Config(**options)
     except ValidationError as error:
-        lines = []
+        lines: dict[str, str] = {}
         for problem in error.errors():
-            key = ".".join(map(str, problem["loc"]))
-            if problem["type"] == "extra_forbidden":
-                lines.append(f"unknown key {key!r}, expected one of {', '.join(Config.model_fields)}")
+            key = str(problem["loc"][0])  # what follows names a type, where there is a choice of them
+            if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1:
+                lines[key] = f"unknown key {key!r}, expected one of {', '.join(Config.model_fields)}"
+            elif key in lines:
+                lines[key] += f", or {problem['msg'][0].lower()}{problem['msg'][1:]}"
             else:
-                lines.append(f"{key} is {problem['input']!r}: {problem['msg']}")
-        raise ValueError("configuration: " + "; ".join(lines)) from None
+                lines[key] = f"{key} is {options[key]!r}: {problem['msg']}"
+        raise ValueError("configuration: " + "; ".join(lines.values())) from None
 
 
 def check_config(config: Config) -> None:
