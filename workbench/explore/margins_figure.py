@@ -43,12 +43,12 @@ def draw_margins(
     panels = [figure.add_subplot(grid[0, column]) for column in range(3)]
     show_image(panels[0], image, f"a {label}")
     panels[1].imshow(direction[0].numpy(), cmap="PuOr", vmin=-1.4, vmax=1.4, interpolation="nearest")
-    panels[1].set(xticks=[], yticks=[], title="sign of the gradient (purple: brighter)")
+    panels[1].set(xticks=[], yticks=[], title="gradient's sign (purple: up)")
     picture, epsilon, answer = moved
     show_image(panels[2], picture)
     verdict = "taken for" if answer == label else "now taken for"
     color = "black" if answer == label else RED
-    panels[2].set_title(f"moved by ε = {epsilon:.2f}: {verdict} a {answer}", color=color)
+    panels[2].set_title(f"ε = {epsilon:.2f}: {verdict} a {answer}", color=color)
     search = figure.add_subplot(grid[1, 0:2])
     radii, chances = ray
     rivals = chances.clone()
