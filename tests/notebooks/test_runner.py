@@ -115,6 +115,8 @@ def test_parameters_arrive_typed(tmp_path):
 
 
 def start(code: str, cwd) -> subprocess.Popen:
+    # what a shell starts in the background ignores Ctrl-C, and hands that down
+    code = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {code}"
     return subprocess.Popen([sys.executable, "-c", code], cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
