@@ -98,7 +98,7 @@ def total_loss(
     maps: Float[Tensor, "b n h w"],
     target_density: Float[Tensor, "b 1 h w"],
     *,
-    gates: Sequence[Float[Tensor, "b _ h w"]] = (),
+    gates: Sequence[Float[Tensor, "b _ _h _w"]] = (),
     attention: Float[Tensor, "b 1 _h _w"] | None = None,
     region: int | None = None,
     hardest: int = 9,
