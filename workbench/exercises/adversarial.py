@@ -42,7 +42,7 @@ EXERCISES = {
     "300.3": Exercise(
         "Robust accuracy under FGSM is 60 %, under PGD 20 %, under a search that needs no gradient 5 %. Does the model"
         " mask its gradients?",
-        lambda: "yes" if 0.05 < 0.20 else "no",
+        lambda: "yes",
         "A search without gradients is weaker than PGD on an honest model.",
         "Where a blind search beats the gradient, the gradient misleads: report the worst of several attacks.",
         choices=("yes", "no"),

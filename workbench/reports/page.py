@@ -136,11 +136,11 @@ def write_report(runs_dir: str | Path, path: str | Path, *, pages: Mapping[str, 
     return entries
 
 
-def render(entries: Sequence[Entry], base: Path, *, pages: Mapping[str, str] | None = None) -> str:
-    """The page as HTML; links lead from the folder ``base``, those of ``pages`` as they are."""
+def templates(base: Path) -> Environment:
+    """The templates of every page; their links to files lead from the folder ``base``."""
 
     def link(path: Path) -> str:
-        return quote(Path(os.path.relpath(path.resolve(), base)).as_posix())
+        return quote(Path(os.path.relpath(path.resolve(), base.resolve())).as_posix())
 
     environment = Environment(
         loader=PackageLoader("workbench.reports"),
@@ -150,6 +150,12 @@ def render(entries: Sequence[Entry], base: Path, *, pages: Mapping[str, str] | N
         lstrip_blocks=True,
     )
     environment.filters |= {"link": link, "value": shown, "duration": duration, "size": _size, "numeric": numeric}
+    return environment
+
+
+def render(entries: Sequence[Entry], base: Path, *, pages: Mapping[str, str] | None = None) -> str:
+    """The page as HTML; links lead from the folder ``base``, those of ``pages`` as they are."""
+    environment = templates(base)
     newest = max((entry for entry in entries if entry.record), key=lambda entry: entry.started, default=None)
     return environment.get_template("report.html").render(
         entries=entries,

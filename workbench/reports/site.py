@@ -3,12 +3,8 @@
 ``index.html`` says what ran. The other pages, the tables as files and the figures lie in ``site`` beside it.
 """
 
-import os
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from workbench.files import write_text
 from workbench.records import now
@@ -16,7 +12,7 @@ from workbench.reports.claims import read_claims, weigh
 from workbench.reports.figures import draw_figures
 from workbench.reports.formats import heads, text, to_csv, to_latex, to_markdown
 from workbench.reports.measured import collect_measurements
-from workbench.reports.page import duration, numeric, shown, write_report
+from workbench.reports.page import templates, write_report
 from workbench.reports.paper_tables import PaperTable, build_tables, read_readings
 from workbench.sweeps.summary import collect_sweeps
 
@@ -76,25 +72,8 @@ def write_table(table: PaperTable, folder: Path) -> None:
 
 
 def _render(name: str, base: Path, **values: Any) -> str:
-    def link(path: Path) -> str:
-        return quote(Path(os.path.relpath(path.resolve(), base.resolve())).as_posix())
-
-    environment = Environment(
-        loader=PackageLoader("workbench.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "link": link,
-        "value": shown,
-        "duration": duration,
-        "numeric": numeric,
-        "text": text,
-        "signed": _signed,
-        "heads": heads,
-    }
+    environment = templates(base)
+    environment.filters |= {"text": text, "signed": _signed, "heads": heads}
     return environment.get_template(f"{name}.html").render(page=name, pages=PAGES, **values)
 
 
