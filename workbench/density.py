@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.checks import check_not_negative, check_points, check_positive, check_tensor, check_whole
+from workbench.checks import check_positive, check_whole
 from workbench.points import cell_axis
+from workbench.tensor_checks import check_not_negative, check_points, check_tensor
 
 
 def density_map(

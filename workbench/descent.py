@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.checks import check_not_negative, check_positive, check_tensor, check_whole
+from workbench.checks import check_positive, check_whole
 from workbench.losses.base import CrowdLoss
+from workbench.tensor_checks import check_not_negative, check_tensor
 
 
 def descend(

@@ -10,12 +10,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from workbench.checks import check_positive, check_tensor
+from workbench.checks import check_positive
 from workbench.data.sample import CrowdSample
 from workbench.density import density_map
 from workbench.evaluation import Counted, inference
 from workbench.metrics import LEVELS, mae, per_level, rmse
 from workbench.models import CountingModel, ModelOutput
+from workbench.tensor_checks import check_tensor
 
 
 @dataclass(frozen=True)

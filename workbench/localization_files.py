@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from workbench.checks import check_not_negative, check_points, check_tensor
 from workbench.data.textfiles import read_text
 from workbench.files import atomic_write
+from workbench.tensor_checks import check_not_negative, check_points, check_tensor
 
 LEVELS = ("10^0 to 10^1", "10^1 to 10^2", "10^2 to 10^3", "10^3 to 10^4", "10^4 to 10^5", "10^5 and up")
 """NWPU-Crowd's levels of a head's area in square pixels."""

@@ -13,9 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from workbench.checks import check_choice, check_tensor
+from workbench.checks import check_choice
 from workbench.localization_files import LEVELS, Heads
 from workbench.matching import first_matched, match_points, matched_counts
+from workbench.tensor_checks import check_tensor
 
 QNRF_RADII = tuple(range(1, 101))
 SIGMAS = ("small", "large")

@@ -14,7 +14,8 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from workbench.checks import check_choice, check_not_negative, check_points, check_positive, check_tensor
+from workbench.checks import check_choice, check_positive
+from workbench.tensor_checks import check_not_negative, check_points, check_tensor
 
 OBJECTIVES = ("cardinality", "distance")
 

@@ -8,7 +8,8 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from workbench.checks import check_points, check_positive, check_tensor, check_whole
+from workbench.checks import check_positive, check_whole
+from workbench.tensor_checks import check_points, check_tensor
 
 LEVELS = {"low": (0, 50), "medium": (51, 500), "high": (501, float("inf"))}
 """JHU-CROWD++'s density levels: people in the image, both ends included."""

@@ -12,8 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.checks import check_choice, check_points, check_positive
+from workbench.checks import check_choice, check_positive
 from workbench.density import adaptive_sigma
+from workbench.tensor_checks import check_points
 
 UNITS = ("height", "spacing", "pixels")
 

@@ -12,8 +12,9 @@ from matplotlib.collections import LineCollection
 from matplotlib.image import AxesImage
 from torch import Tensor
 
-from workbench.checks import check_not_negative, check_points, check_positive, check_tensor
+from workbench.checks import check_positive
 from workbench.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, show_density
+from workbench.tensor_checks import check_not_negative, check_points, check_tensor
 
 COLUMN_COLORS = (BLUE, RED, GREEN, PURPLE, ORANGE, "#56B4E9", GREY)
 

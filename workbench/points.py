@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from workbench.checks import check_points, check_positive, check_whole
+from workbench.checks import check_positive, check_whole
+from workbench.tensor_checks import check_points
 
 
 def cell_axis(

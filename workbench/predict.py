@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.checks import check_tensor, check_whole
+from workbench.checks import check_whole
 from workbench.evaluation import inference
 from workbench.localization import local_maxima
 from workbench.models import CountingModel
+from workbench.tensor_checks import check_tensor
 
 
 @dataclass(frozen=True)

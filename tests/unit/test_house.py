@@ -12,7 +12,7 @@ pytestmark = pytest.mark.pipeline
 PACKAGE = Path(__file__).parents[2] / "workbench"
 # Imports run downwards only: a room may import rooms of a lower floor, and its own.
 FLOORS = [
-    {"checks", "registry", "files", "project", "published", "source"},
+    {"checks", "tensor_checks", "registry", "files", "project", "published", "source"},
     {"points"},
     {"density"},
     {"transport", "noise"},

@@ -14,7 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from workbench.adversarial.tasks import CLASSIFICATION, Targets, Task
-from workbench.checks import check_choice, check_positive, check_tensor, check_whole
+from workbench.checks import check_choice, check_positive, check_whole
+from workbench.tensor_checks import check_tensor
 
 NORMS = ("linf", "l2")
 Model = Callable[[Tensor], Any]

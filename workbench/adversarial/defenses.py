@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from workbench.checks import check_choice, check_positive, check_tensor, check_whole
+from workbench.checks import check_choice, check_positive, check_whole
+from workbench.tensor_checks import check_tensor
 
 
 def deflect_pixels(

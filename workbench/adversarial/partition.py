@@ -6,9 +6,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from workbench.checks import check_not_negative, check_tensor, check_whole
+from workbench.checks import check_whole
 from workbench.sampling.lsh import draw_projection, hash_stream
 from workbench.sampling.partition import Partition, partition_by
+from workbench.tensor_checks import check_not_negative, check_tensor
 
 
 def margin_groups(values: Float[Tensor, "n"], groups: int) -> Int[Tensor, "n"]:

@@ -7,9 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.checks import check_choice, check_tensor
+from workbench.checks import check_choice
 from workbench.localization.maxima import local_maxima
 from workbench.localization.ot_m import ot_m
+from workbench.tensor_checks import check_tensor
 
 METHODS = ("local_maxima", "ot_m")
 

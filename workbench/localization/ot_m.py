@@ -18,10 +18,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.checks import check_choice, check_not_negative, check_points, check_positive, check_tensor, check_whole
+from workbench.checks import check_choice, check_positive, check_whole
 from workbench.localization.ot_m_official import official_points, random_start
 from workbench.localization.start import bisection_start, separated
 from workbench.points import cell_centres
+from workbench.tensor_checks import check_not_negative, check_points, check_tensor
 from workbench.transport import TransportCost
 from workbench.transport.screening import screened_plan
 

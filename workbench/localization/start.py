@@ -5,7 +5,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.checks import check_not_negative, check_tensor, check_whole
+from workbench.checks import check_whole
+from workbench.tensor_checks import check_not_negative, check_tensor
 
 CLOSE = 0.1  # cells: points nearer than that are people of one place
 SAME = 1e-3

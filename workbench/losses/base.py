@@ -6,13 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from workbench.checks import (
-    check_choice,
-    check_not_negative,
-    check_points,
-    check_positive,
-    check_tensor,
-)
+from workbench.checks import check_choice, check_positive
+from workbench.tensor_checks import check_not_negative, check_points, check_tensor
 
 
 class CrowdLoss(nn.Module):

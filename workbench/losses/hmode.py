@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.checks import check_choice, check_positive, check_tensor, check_whole
+from workbench.checks import check_choice, check_positive, check_whole
 from workbench.losses.relative import local_error, relative_errors
+from workbench.tensor_checks import check_tensor
 
 CONVENTIONS = ("paper", "official")
 

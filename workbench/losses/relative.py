@@ -4,8 +4,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from workbench.checks import check_choice, check_positive, check_tensor, check_whole
+from workbench.checks import check_choice, check_positive, check_whole
 from workbench.density import local_counts
+from workbench.tensor_checks import check_tensor
 
 PAIRS = ("adjacent", "all")
 CHOICES = ("hard", "random")

@@ -4,9 +4,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.checks import check_positive, check_tensor, check_whole
+from workbench.checks import check_positive, check_whole
 from workbench.density import local_counts
 from workbench.losses.relative import check_maps
+from workbench.tensor_checks import check_tensor
 
 
 def absolute_local_counting(

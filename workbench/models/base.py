@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from workbench.checks import check_choice, check_positive, check_tensor
+from workbench.checks import check_choice, check_positive
+from workbench.tensor_checks import check_tensor
 
 ACTIVATIONS = {"relu": torch.relu, "abs": torch.abs, "softplus": F.softplus}
 

@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from workbench.checks import check_tensor, check_whole
+from workbench.checks import check_whole
 from workbench.models.layers import initialise, normalisation, scale_width
 from workbench.models.weights import load_weights
 from workbench.registry import build
+from workbench.tensor_checks import check_tensor
 
 CLASSIFIERS = {
     "small_cnn": "workbench.models.classifiers:SmallCNN",

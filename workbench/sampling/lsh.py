@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from workbench.checks import check_positive, check_tensor, check_whole
+from workbench.checks import check_positive, check_whole
+from workbench.tensor_checks import check_tensor
 
 CHUNK = 64
 

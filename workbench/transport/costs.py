@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.checks import check_choice, check_points, check_positive
+from workbench.checks import check_choice, check_positive
 from workbench.points import cell_centres
+from workbench.tensor_checks import check_points
 
 COSTS = ("perspective", "exponential", "euclidean", "squared")
 

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.checks import check_not_negative, check_positive, check_tensor
+from workbench.checks import check_positive
+from workbench.tensor_checks import check_not_negative, check_tensor
 
 
 @dataclass(frozen=True)

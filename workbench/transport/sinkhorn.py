@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.checks import check_choice, check_not_negative, check_positive, check_tensor, check_whole
+from workbench.checks import check_choice, check_positive, check_whole
+from workbench.tensor_checks import check_not_negative, check_tensor
 from workbench.transport.newton import Problem, annealed, converge
 from workbench.transport.plan import TransportPlan
 

@@ -1,0 +1,60 @@
+"""Checks of tensors: their shape, their type and what they hold.
+
+Each check raises one exception that names the argument, says what was found and what was expected. Nothing is
+clipped or dropped.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def check_tensor(tensor: Tensor, name: str, *, shape: tuple[int | None, ...]) -> None:
+    """Raise unless ``tensor`` is a finite floating-point tensor of ``shape`` (``None``: any size there)."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} is a {type(tensor).__name__}, expected a torch.Tensor")
+    fits = tensor.dim() == len(shape) and all(
+        want is None or have == want for have, want in zip(tensor.shape, shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join("any" if size is None else str(size) for size in shape)
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected ({wanted})")
+    if not tensor.is_floating_point():
+        raise TypeError(f"{name} has dtype {tensor.dtype}, expected a floating-point dtype")
+    if not torch.isfinite(tensor).all():
+        bad = int((~torch.isfinite(tensor)).sum())
+        raise ValueError(f"{name} holds {bad} values that are NaN or infinite, expected finite values")
+
+
+def check_not_negative(tensor: Tensor, name: str) -> None:
+    """Raise ``ValueError`` if any value of ``tensor`` is below zero."""
+    if tensor.numel() and bool((tensor < 0).any()):
+        raise ValueError(f"{name} holds values down to {float(tensor.min()):g}, expected values >= 0")
+
+
+def check_points(
+    points: Float[Tensor, "n 2"], name: str = "points", *, size: tuple[float, float] | None = None
+) -> None:
+    """Raise unless ``points`` is a finite (N, 2) tensor of (x, y), inside the image where its size is given.
+
+    Args:
+        points: (N, 2), x then y, in image pixels.
+        name: what the message calls them.
+        size: (height, width) of the image in pixels; the border itself counts as inside.
+
+    Raises:
+        TypeError: not a floating-point tensor.
+        ValueError: wrong shape, NaN or infinite values, points outside the image.
+    """
+    check_tensor(points, name, shape=(None, 2))
+    if size is None or not len(points):
+        return
+    height, width = size
+    limit = points.new_tensor([width, height])
+    outside = ((points < 0) | (points > limit)).any(dim=1)
+    if outside.any():
+        first = points[outside][0].tolist()
+        raise ValueError(
+            f"{name} has {int(outside.sum())} of {len(points)} points outside the image, for instance "
+            f"(x, y) = ({first[0]:g}, {first[1]:g}); expected 0 <= x <= {width:g} and 0 <= y <= {height:g}"
+        )
