@@ -36,13 +36,12 @@ def execute(job: Job) -> Status:
 
 
 def _execute(job: Job, output: Path) -> tuple[State, Failure | None]:
-    notebook = read_notebook(job.notebook)
-    sources = [cell.source for cell in notebook.cells]
+    sources = [cell.source for cell in read_notebook(job.notebook).cells]
     try:
         with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
             papermill.execute_notebook(
-                notebook,
-                str(output).replace("{", "{{").replace("}", "}}"),  # papermill formats the path
+                _unformatted(job.notebook),
+                _unformatted(output),
                 parameters=job.parameters,
                 progress_bar=False,
                 start_timeout=START_TIMEOUT,
@@ -88,6 +87,11 @@ def _manager(job: Job) -> type[AsyncKernelManager]:
                 return await super().start_kernel(**options, stdout=log, stderr=log)
 
     return Manager
+
+
+def _unformatted(path: Path) -> str:
+    """``path`` for papermill, which formats the paths that it is given."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _index(sources: Sequence[str], source: str | None) -> int | None:
