@@ -18,12 +18,16 @@ def scale_width(channels: int, width: float) -> int:
 
 
 def normalisation(norm: str, channels: int) -> list[nn.Module]:
-    """The normalisation layer after a convolution: "none", "batch", or "group" (up to eight groups)."""
+    """The normalisation layer after a convolution: "none", "batch" or "group".
+
+    There are up to eight groups, of at least eight channels each: a group of one channel has the same mean and variance
+    whatever the picture shows, and with them goes the count.
+    """
     check_choice(norm, ("none", "batch", "group"), "norm")
     if norm == "batch":
         return [nn.BatchNorm2d(channels)]
     if norm == "group":
-        groups = max(count for count in range(1, 9) if channels % count == 0)
+        groups = max(count for count in range(1, 9) if count == 1 or (channels % count == 0 and channels >= 8 * count))
         return [nn.GroupNorm(groups, channels)]
     return []
 
