@@ -146,9 +146,8 @@ class GeneralizedLoss(CrowdLoss):
         height, width = density.shape
         cost, cells, points = self.geometry((height, width), points)
         options: dict[str, Any] = {"tau": self.tau, "pixel": self.pixel, "point": self.point}
-        a = density.flatten()
         if self.convention == "official":
-            terms = official_terms(a, cells, points, weights, cost=cost, schedule=self.schedule, **options)
+            terms = official_terms(density, cells, points, weights, cost=cost, schedule=self.schedule, **options)
         else:
             terms = self._paper_terms(density, cells, points, weights, cost, options)
         return {name: value for name, value in terms.items() if self.counted[name]}

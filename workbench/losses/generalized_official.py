@@ -24,7 +24,7 @@ from workbench.transport import TransportCost
 
 
 def official_terms(
-    density: Float[Tensor, "n"],
+    density: Float[Tensor, "h w"],
     cells: Float[Tensor, "n 2"],
     points: Float[Tensor, "m 2"],
     people: Float[Tensor, "m"],
@@ -47,8 +47,8 @@ def official_terms(
     of the density, pixel and point are tau times that, and the entropy is zero.
 
     Args:
-        density: (n,), a; differentiable.
-        cells: (n, 2), normalised.
+        density: (H, W), a; differentiable.
+        cells: (H W, 2), normalised, row by row.
         points: (m, 2), normalised.
         people: (m,), b.
         cost: of moving density.
@@ -57,24 +57,50 @@ def official_terms(
         pixel: their kind, or None.
         point: likewise.
     """
+    a = density.flatten()
     if not len(points):
-        mass = density.sum()
+        mass = a.sum()
         return {"transport": mass, "entropy": 0 * mass, "pixel": tau * mass, "point": tau * mass}
     with torch.no_grad():
         plan = published_solution(density.detach(), cells, points, people, cost, schedule)
-        held = plan.share.sum(1)
-        moved = density.detach() * held
-        entropy = density.detach() @ plan.log / plan.share.numel()
-        slope = (plan.log + held) / plan.share.numel()
+        fixed, entries = a.detach(), len(cells) * len(points)
+        entropy = fixed @ plan.log / entries
+        slope = (plan.log + plan.held) / entries
     terms = {
-        "transport": _dual_value(density, plan.f, schedule) + _dual_value(people, plan.g, schedule),
-        "entropy": schedule.blur * (entropy + slope @ (density - density.detach())),
+        "transport": _dual_value(a, plan.f, schedule) + _dual_value(people, plan.g, schedule),
+        "entropy": schedule.blur * (entropy + slope @ (a - fixed)),
     }
     if pixel is not None:
-        terms["pixel"] = tau * divergence(pixel, moved, density)
+        terms["pixel"] = tau * divergence(pixel, fixed * plan.held, a)
     if point is not None:
-        terms["point"] = tau * divergence(point, density @ plan.share, people)
+        columns = PlanColumns.apply(a, plan.columns, plan.kernel, *plan.factors)
+        terms["point"] = tau * divergence(point, columns, people)
     return terms
+
+
+class PlanColumns(torch.autograd.Function):
+    """The columns of a plan whose rows are proportional to the density."""
+
+    @staticmethod
+    def forward(
+        context: torch.autograd.function.FunctionCtx,
+        density: Float[Tensor, "n"],
+        columns: Float[Tensor, "m"],
+        kernel: Float[Tensor, "n m"],
+        u: Float[Tensor, "n"],
+        v: Float[Tensor, "m"],
+    ) -> Float[Tensor, "m"]:
+        """The columns, known already: a row for one person is u K v."""
+        context.save_for_backward(kernel, u, v)
+        return columns.clone()
+
+    @staticmethod
+    def backward(  # type: ignore[override]
+        context: torch.autograd.function.FunctionCtx, gradient: Float[Tensor, "m"]
+    ) -> tuple[Tensor | None, ...]:
+        """The gradient of the density."""
+        kernel, u, v = context.saved_tensors  # type: ignore[attr-defined]
+        return u * (kernel @ (v * gradient)), None, None, None, None
 
 
 def _dual_value(mass: Tensor, potential: Tensor, schedule: PublishedSchedule) -> Tensor:

@@ -7,6 +7,7 @@ product comes out too small to be trusted the readable one, on logarithms, start
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from workbench.checks import check_positive
 from workbench.transport import TransportCost
 
-CHUNK = 1 << 16  # entries that are computed at a time: temporaries stay in the cache
+CHUNK = 1 << 17  # entries that are computed at a time: temporaries stay in the cache
 TRACE = 1e-20  # what the implementation adds to the plan in its entropy
 
 
@@ -83,10 +84,10 @@ class GibbsKernel:
     """
 
     def __init__(
-        self, cost: TransportCost, cells: Float[Tensor, "n 2"], points: Float[Tensor, "m 2"], epsilon: float
+        self, cost: TransportCost, width: int, cells: Float[Tensor, "n 2"], points: Float[Tensor, "m 2"], epsilon: float
     ) -> None:
         self.matrix = cells.new_empty(len(cells), len(points))
-        self.nearest = cells.new_empty(len(cells))
+        self.nearest = cells.new_empty(len(cells), 1)
         self.epsilon = epsilon
         self.logarithmic = False
         # -116 in single precision: what is no longer a normal number is slow to compute and to compute with
@@ -94,14 +95,15 @@ class GibbsKernel:
         # the nearest cost is taken out, and a constant with it
         offset, cost = (cost.offset, replace(cost, offset=0.0)) if cells.dtype == torch.float32 else (0.0, cost)
         points = points.T.contiguous().T  # x and y each in one piece
-        rows, scale = max(CHUNK // len(points), 1), math.log2(math.e) / epsilon
-        for start in range(0, len(cells), rows):
-            part = slice(start, start + rows)
-            entries = cost(cells[part], points)
-            torch.amin(entries, 1, out=self.nearest[part])
-            kernel = torch.sub(self.nearest[part, None] * scale, entries, alpha=scale, out=self.matrix[part])
-            kernel.clamp_(min=self.lowest).exp2_()
-        self.nearest -= offset
+        across, y = (cells[:width, :1] - points[:, 0]).square_(), cells[::width, 1]
+        height, scale = max(CHUNK // across.numel(), 1), math.log2(math.e) / epsilon
+        for top in range(0, len(y), height):
+            entries = cost.on_rows(across, y[top : top + height], points).flatten(0, 1)
+            part = slice(top * width, top * width + len(entries))
+            torch.amin(entries, 1, keepdim=True, out=self.nearest[part])
+            torch.sub(self.nearest[part] * scale, entries, alpha=scale, out=entries).clamp_(min=self.lowest)
+            torch.exp2(entries, out=self.matrix[part])
+        self.nearest = self.nearest[:, 0] - offset
 
     def products(
         self, epsilon: float, columns: Float[Tensor, "m"], rows: Float[Tensor, "n"]
@@ -113,73 +115,91 @@ class GibbsKernel:
         ratio, self.epsilon = self.epsilon / epsilon, epsilon
         squarings = round(math.log2(ratio))
         whole = not self.logarithmic and math.isclose(ratio, 2**squarings, rel_tol=1e-12)
-        height = max((4 if whole else 1) * CHUNK // len(columns), 1)
-        least = 2 ** (self.lowest / 2)  # its square is a normal number, and next to nothing
-        buffer = self.matrix.new_empty(0 if whole else height, len(columns))
         reached_rows, reached_columns = torch.empty_like(rows), torch.zeros_like(columns)
-        for start in range(0, len(rows), height):
-            part = slice(start, start + height)
-            kernel = self.matrix[part]
-            for _ in range(squarings if whole else 0):
-                kernel.clamp_(min=least)
-                kernel.mul_(kernel)
-            if not whole:
-                if not self.logarithmic:
-                    kernel.log2_()
-                if ratio != 1:
-                    kernel.mul_(ratio).clamp_(min=self.lowest)
-                kernel = torch.exp2(kernel, out=buffer[: len(kernel)])
+        for part, kernel in self._squares(squarings) if whole else self._powers(ratio):
             torch.mv(kernel, columns, out=reached_rows[part])
             reached_columns.addmv_(kernel.T, rows[part])
-        self.logarithmic = not whole
         return reached_rows, reached_columns
+
+    def _squares(self, squarings: int) -> Iterator[tuple[slice, Tensor]]:
+        """The kernel in parts, squared in place."""
+        least = 2 ** (self.lowest / 2)  # its square is a normal number, and next to nothing
+        for part in chunks(self.matrix, 2 * CHUNK):
+            kernel = self.matrix[part]
+            for _ in range(squarings):
+                kernel.clamp_(min=least)
+                kernel.mul_(kernel)
+            yield part, kernel
+
+    def _powers(self, ratio: float) -> Iterator[tuple[slice, Tensor]]:
+        """The kernel in parts; the matrix is its logarithm from now on."""
+        for part in chunks(self.matrix, CHUNK):
+            logarithms = self.matrix[part]
+            if not self.logarithmic:
+                logarithms.log2_()
+            if ratio != 1:
+                logarithms.mul_(ratio).clamp_(min=self.lowest)
+            yield part, logarithms.exp2()
+        self.logarithmic = True
+
+
+def chunks(matrix: Float[Tensor, "n m"], entries: int) -> Iterator[slice]:
+    """Rows that hold about so many entries."""
+    height = max(entries // matrix.shape[1], 1)
+    return (slice(start, start + height) for start in range(0, len(matrix), height))
 
 
 @dataclass(frozen=True)
 class Published:
-    r"""The potentials that the schedule ends with and their plan, :math:`P_{ij} = a_i S_{ij}`.
+    r"""The potentials that the schedule ends with and their plan :math:`P_{ij} = a_i S_{ij}`.
 
     Attributes:
         f: (n,), F.
         g: (m,), G.
-        share: (n, m), S: a row of the plan for one person.
+        held: (n,), the rows of S, the plan of one person in each cell.
+        columns: (m,), those of P.
         log: (n,), the sums over j of :math:`S_{ij} \log P_{ij}`.
+        kernel: (n, m), S but for a factor a row and a factor a column.
+        factors: (n,) and (m,), those.
     """
 
     f: Float[Tensor, "n"]
     g: Float[Tensor, "m"]
-    share: Float[Tensor, "n m"]
+    held: Float[Tensor, "n"]
+    columns: Float[Tensor, "m"]
     log: Float[Tensor, "n"]
+    kernel: Float[Tensor, "n m"]
+    factors: tuple[Float[Tensor, "n"], Float[Tensor, "m"]]
+
+    @property
+    def share(self) -> Float[Tensor, "n m"]:
+        """S."""
+        rows, columns = self.factors
+        return rows[:, None] * self.kernel * columns
 
 
 def published_solution(
-    a: Float[Tensor, "n"],
+    density: Float[Tensor, "h w"],
     cells: Float[Tensor, "n 2"],
     points: Float[Tensor, "m 2"],
     b: Float[Tensor, "m"],
     cost: TransportCost,
     schedule: PublishedSchedule,
 ) -> Published:
-    """Run the schedule; no gradient flows through it."""
-    epsilons = schedule.epsilons(diameter(cells, points))
+    """Run the schedule for a map, its cells row by row, and points; no gradient flows through it."""
+    a, epsilons = density.flatten(), schedule.epsilons(diameter(cells, points))
     if bool((a > 0).any()) and bool((b > 0).any()):
-        fast = _by_kernel(a, cells, points, b, cost, schedule, epsilons)
+        kernel = GibbsKernel(cost, density.shape[1], cells, points, epsilons[0])
+        fast = _by_kernel(a, b, kernel, schedule, epsilons)
         if fast is not None:
             return fast
     return _by_logarithm(a, cost(cells, points), b, schedule, epsilons)
 
 
 def _by_kernel(
-    a: Tensor,
-    cells: Tensor,
-    points: Tensor,
-    b: Tensor,
-    cost: TransportCost,
-    schedule: PublishedSchedule,
-    epsilons: list[float],
+    a: Tensor, b: Tensor, kernel: GibbsKernel, schedule: PublishedSchedule, epsilons: list[float]
 ) -> Published | None:
     """The schedule with the kernel itself; None where it leaves what the dtype can hold."""
-    kernel = GibbsKernel(cost, cells, points, epsilons[0])
     trusted = 1e-25 if a.dtype == torch.float32 else 1e-250
     log_a, log_b = a.log(), b.log()  # -inf where nothing is: no weight below
 
@@ -235,17 +255,20 @@ def _by_logarithm(a: Tensor, cost: Tensor, b: Tensor, schedule: PublishedSchedul
 
 
 def _published(f: Tensor, g: Tensor, matrix: Tensor, log_a: Tensor, rows: Tensor, columns: Tensor) -> Published:
-    """The plan of one person a row, e^rows 2^matrix e^columns, in place of the matrix, and its logarithms."""
-    log = torch.empty_like(f)
+    """Of the plan of one person a row, e^rows 2^matrix e^columns, what is asked for; the matrix becomes the kernel."""
     u, v = rows.exp(), columns.exp()
-    height = max(CHUNK // len(g), 1)
-    share = matrix.new_empty(height, len(g))
-    for start in range(0, len(f), height):
-        part = matrix[start : start + height]
-        moved = torch.exp2(part, out=share[: len(part)]).mul_(v).mul_(u[start : start + height, None])
-        torch.sum(part.mul_(moved), 1, out=log[start : start + height])
-        part.copy_(moved)
-    held, lowest = matrix.sum(1), math.log(TRACE)
-    columns = columns.where(v > 0, 0)  # the plan is zero there
-    log.mul_(math.log(2)).add_(matrix @ columns).add_(held * (rows + log_a.clamp(min=lowest)))
-    return Published(f, g, matrix, torch.where(log_a > lowest, log, held * lowest))
+    weighted = v * columns.where(v > 0, 0)
+    moved = (rows + log_a).exp()  # a and u may be out of range, their product is not
+    held, log, of_columns = (torch.empty_like(f) for _ in range(3))
+    reached = torch.zeros_like(g)
+    for part in chunks(matrix, CHUNK):
+        logarithms = matrix[part]
+        kernel = logarithms.exp2()
+        torch.mv(kernel, v, out=held[part])
+        torch.mv(kernel, weighted, out=of_columns[part])
+        reached.addmv_(kernel.T, moved[part])
+        torch.mv(logarithms.mul_(kernel), v, out=log[part])
+        logarithms.copy_(kernel)
+    held, lowest = held * u, math.log(TRACE)
+    log = log.mul_(math.log(2)).add_(of_columns).mul_(u).add_(held * (rows + log_a.clamp(min=lowest)))
+    return Published(f, g, held, reached * v, torch.where(log_a > lowest, log, held * lowest), matrix, (u, v))

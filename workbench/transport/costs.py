@@ -63,19 +63,27 @@ class TransportCost:
 
     def between(self, cells: Float[Tensor, "*n 2"], points: Float[Tensor, "*m 2"]) -> Float[Tensor, "*nm"]:
         """The cost of positions that broadcast against each other; see :meth:`__call__` for a matrix."""
-        squared = (cells[..., 0] - points[..., 0]).square_().add_((cells[..., 1] - points[..., 1]).square_())
-        if self.name == "squared":
-            return squared
-        return self._of_distance(squared.sqrt_(), self._factor(cells, points))
+        return self._of_square(_square_distance(cells, points), self._factor(cells[..., 1], points))
+
+    def on_rows(
+        self, across: Float[Tensor, "w m"], y: Float[Tensor, "h"], points: Float[Tensor, "m 2"]
+    ) -> Float[Tensor, "h w m"]:
+        """The cost of rows of a grid: on a row, the distance downwards and the perspective are the same everywhere.
+
+        Args:
+            across: squares of the distances in x, the same in each row.
+            y: of the rows.
+            points: x and y.
+        """
+        y = y[:, None, None]
+        return self._of_square((y - points[:, 1]).square_() + across, self._factor(y, points))
 
     def bounds(
         self, centres: Float[Tensor, "*n 2"], points: Float[Tensor, "*m 2"], radius: Float[Tensor, "*k"]
     ) -> tuple[Float[Tensor, "*nm"], Float[Tensor, "*nm"]]:
         """The least and the greatest cost from anywhere within ``radius`` of a centre, or less and more than that."""
-        distance = (
-            (centres[..., 0] - points[..., 0]).square_().add_((centres[..., 1] - points[..., 1]).square_()).sqrt_()
-        )
-        factor = self._factor(centres, points)
+        distance = _square_distance(centres, points).sqrt_()
+        factor = self._factor(centres[..., 1], points)
         shift = abs(self._half) * radius if self.name == "perspective" else 0
         low = self._of_distance((distance - radius).clamp_(min=0), factor + shift)
         high = self._of_distance(distance.add_(radius), factor - shift)
@@ -94,11 +102,15 @@ class TransportCost:
         """Half of how fast the perspective factor grows downwards."""
         return self._unit * (self.eta[1] - self.eta[0]) / (2 * self.height)
 
-    def _factor(self, cells: Tensor, points: Tensor) -> Tensor | float:
-        """The perspective factor, or the constant in its place."""
+    def _factor(self, y: Tensor, points: Tensor) -> Tensor | float:
+        """The perspective factor between cells at y and points, or the constant in its place."""
         if self.name != "perspective":
             return self._unit * self.eta[0]
-        return (self._unit * self.eta[0] + self._half * cells[..., 1]) + self._half * points[..., 1]
+        return (self._unit * self.eta[0] + self._half * y) + self._half * points[..., 1]
+
+    def _of_square(self, squared: Tensor, factor: Tensor | float) -> Tensor:
+        """The cost of a squared distance (overwritten)."""
+        return squared if self.name == "squared" else self._of_distance(squared.sqrt_(), factor)
 
     def _of_distance(self, distance: Tensor, factor: Tensor | float) -> Tensor:
         """The cost of a distance (overwritten); a squared cost's root."""
@@ -109,6 +121,10 @@ class TransportCost:
             return distance.expm1_()
         distance.exp2_()
         return distance.sub_(self.offset) if self.offset else distance
+
+
+def _square_distance(cells: Tensor, points: Tensor) -> Tensor:
+    return (cells[..., 0] - points[..., 0]).square_().add_((cells[..., 1] - points[..., 1]).square_())
 
 
 def cost_matrix(
