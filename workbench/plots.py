@@ -59,7 +59,7 @@ def show_counts(
     """Draw predicted against true counts, an image a point (LA fig. 2)."""
     true, guess = count_pairs(truth, predicted)
     most = max(float(true.max()), float(guess.max()), 1.0) * 1.05
-    ax.plot([0, most], [0, most], color=GREY, linewidth=0.8, linestyle="--")
+    ax.axline((0, 0), slope=1, color=GREY, linewidth=0.8, linestyle="--")
     name = f"{label} (MAE {mae(true, guess):.2f})" if label else f"MAE {mae(true, guess):.2f}"
     ax.scatter(true, guess, s=12, alpha=0.7, color=color, label=name, edgecolors="none")
     ax.set(xlabel="people annotated", ylabel="people predicted", xlim=(0, most), ylim=(0, most))
