@@ -174,8 +174,8 @@ class SupportState:
             return self.violation
 
         if len(self.g) <= DIRECT:
-            dense = self.kernel.to_dense()
-            jacobian = (dense.T @ (self.weight[:, None] * dense)).mul_(-damping / self.columns[:, None])
+            weighted = self.kernel.to_dense().mul_(self.weight[:, None])
+            jacobian = (self.turned @ weighted).mul_(-damping / self.columns[:, None])
             jacobian.diagonal().add_(1 / damping)
             return torch.linalg.solve(jacobian, self.violation)
 
