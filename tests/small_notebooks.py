@@ -1,5 +1,8 @@
 """Small notebooks that the tests write for themselves."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -19,3 +22,16 @@ def write_notebook(path: Path, *cells: str, parameters: str | None = PARAMETERS,
     )
     nbformat.write(notebook, path)
     return path
+
+
+def check_by_nbval(path: Path, folder: Path) -> None:
+    """Hold the notebook at ``path`` against nbval, run in ``folder`` with this environment's kernel."""
+    command = [sys.executable, "-m", "pytest", "-q", "--nbval-lax", "--nbval-current-env", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, "-c", os.devnull, "--rootdir", str(folder), str(path)],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -58,9 +58,9 @@ def strategy_config(
 ) -> Config:
     """The configuration of one small network, trained on imbalanced scenes with batches made in one way.
 
-    Group normalisation looks at one image alone, so that rebalanced batches leave no wrong statistics behind as with
-    batch normalisation; notebook 220 compares them with the paper's networks, which have none. The map is made
-    non-negative by a softplus: with a ReLU or the absolute value some seeds end with the same count for every image.
+    Group normalisation looks at one image alone, so that rebalanced batches leave no statistics of theirs behind;
+    notebook 220 measures it beside batch normalisation, and none as in the paper. The map is made non-negative by a
+    softplus: with a ReLU or the absolute value some seeds end with the same count for every image.
 
     Args:
         sampler: name of the sampler.

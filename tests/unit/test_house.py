@@ -76,3 +76,10 @@ def test_importing_the_losses_does_not_import_plotting_or_the_lab():
     code = "import sys, workbench.losses, workbench.models; print(*sys.modules)"
     loaded = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
     assert not loaded & {"matplotlib", "pandas", "IPython", "papermill", "torchvision", "lightning_fabric"}
+
+
+def test_what_starts_notebooks_and_sweeps_does_not_import_torch():
+    code = "import sys, workbench.cli, workbench.notebooks, workbench.notebook_worker, workbench.sweeps.engine"
+    loaded = set(subprocess.check_output([sys.executable, "-c", f"{code}; print(*sys.modules)"], text=True).split())
+    assert "papermill" in loaded
+    assert "torch" not in loaded

@@ -79,7 +79,10 @@ def official_terms(
 
 
 class PlanColumns(torch.autograd.Function):
-    """The columns of a plan whose rows are proportional to the density."""
+    """The columns of a plan whose rows are proportional to the density.
+
+    They are known, and the kernel is saved as autograd saves tensors: the backward pass frees it where it is used.
+    """
 
     @staticmethod
     def forward(

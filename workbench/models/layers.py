@@ -21,7 +21,7 @@ def normalisation(norm: str, channels: int) -> list[nn.Module]:
     """The normalisation layer after a convolution: "none", "batch" or "group".
 
     There are up to eight groups, of at least eight channels each: a group of one channel has the same mean and variance
-    whatever the picture shows, and with them goes the count.
+    whatever the picture shows, and part of the count goes with them.
     """
     check_choice(norm, ("none", "batch", "group"), "norm")
     if norm == "batch":
