@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.losses.generalized_schedule import PublishedSchedule, published_solution
+from workbench.losses.generalized_schedule import Published, PublishedSchedule, published_solution
 from workbench.losses.generalized_terms import divergence
 from workbench.transport import TransportCost
 
@@ -58,6 +58,10 @@ def official_terms(
         point: likewise.
     """
     a = density.flatten()
+    order = points[
+        :, 1
+    ].argsort()  # the terms are sums over points, and a block of rows needs few of them in this order
+    points, people = points[order], people[order]
     if not len(points):
         mass = a.sum()
         return {"transport": mass, "entropy": 0 * mass, "pixel": tau * mass, "point": tau * mass}
@@ -73,7 +77,7 @@ def official_terms(
     if pixel is not None:
         terms["pixel"] = tau * divergence(pixel, fixed * plan.held, a)
     if point is not None:
-        columns = PlanColumns.apply(a, plan.columns, plan.kernel, *plan.factors)
+        columns = PlanColumns.apply(a, plan)
         terms["point"] = tau * divergence(point, columns, people)
     return terms
 
@@ -86,24 +90,23 @@ class PlanColumns(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        context: torch.autograd.function.FunctionCtx,
-        density: Float[Tensor, "n"],
-        columns: Float[Tensor, "m"],
-        kernel: Float[Tensor, "n m"],
-        u: Float[Tensor, "n"],
-        v: Float[Tensor, "m"],
+        context: torch.autograd.function.FunctionCtx, density: Float[Tensor, "n"], plan: Published
     ) -> Float[Tensor, "m"]:
         """The columns, known already: a row for one person is u K v."""
-        context.save_for_backward(kernel, u, v)
-        return columns.clone()
+        context.parts = [(block.rows, block.columns) for block in plan.kernel]  # type: ignore[attr-defined]
+        context.save_for_backward(*plan.factors, *(block.entries for block in plan.kernel))
+        return plan.columns.clone()
 
     @staticmethod
     def backward(  # type: ignore[override]
         context: torch.autograd.function.FunctionCtx, gradient: Float[Tensor, "m"]
     ) -> tuple[Tensor | None, ...]:
         """The gradient of the density."""
-        kernel, u, v = context.saved_tensors  # type: ignore[attr-defined]
-        return u * (kernel @ (v * gradient)), None, None, None, None
+        u, v, *kernel = context.saved_tensors  # type: ignore[attr-defined]
+        weighted, found = v * gradient, torch.empty_like(u)
+        for (rows, columns), entries in zip(context.parts, kernel, strict=True):  # type: ignore[attr-defined]
+            torch.mv(entries, weighted[columns], out=found[rows])
+        return u * found, None
 
 
 def _dual_value(mass: Tensor, potential: Tensor, schedule: PublishedSchedule) -> Tensor:
