@@ -6,6 +6,7 @@ import torch
 from scipy.optimize import linprog, minimize
 
 from workbench.losses import build_loss
+from workbench.losses.nearest import FEW, grid, neighbours
 from workbench.losses.proximal_patches import divide
 
 FORMS = ["l1", "l2", "simplex", "kl", "p2p", "gaussian"]
@@ -66,6 +67,24 @@ def test_four_annotations_share_their_centre_equally():
     middle = patches.cell == 4
     assert patches.share[middle].tolist() == [0.25] * 4
     assert sorted(patches.patch[middle].tolist()) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("count", [FEW // 2, 4 * FEW])
+def test_without_the_rule_the_first_of_equally_near_annotations_takes_the_cell(count):
+    spots = np.random.default_rng(count).integers(0, 12, (count, 2)) * 8.0  # on the corners of cells, some on one spot
+    patches = divide(torch.from_numpy(spots), (12, 12), stride=8, weights=torch.ones(count).double(), fair=False)
+    distance = np.linalg.norm(grid((12, 12), 8)[:, None] - spots, axis=2)
+    assert (np.sort(distance)[:, 0] == np.sort(distance)[:, 1]).mean() > 0.1
+    assert patches.patch.tolist() == distance.argmin(axis=1).tolist()
+    assert patches.people.tolist() == [1.0] * count
+
+
+def test_neighbours_of_few_and_of_many_points():
+    rng = np.random.default_rng(0)
+    points, cells = rng.random((FEW, 2)) * 90, rng.random((50, 2)) * 90
+    far = np.concatenate([points, np.full((1, 2), 1e4)])  # one more, and the tree answers
+    for found, expected in zip(neighbours(points, cells, 3), neighbours(far, cells, 3), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def test_people_without_a_cell_join_the_nearest_patch():

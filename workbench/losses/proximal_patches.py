@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.spatial import cKDTree
 from torch import Tensor
 
-from workbench.losses.nearest import Array, Indices, as_array, grid, merge
+from workbench.losses.nearest import Array, Indices, as_array, grid, merge, nearest, neighbours
 
 COSTS: dict[str, Callable[[Array], Array]] = {
     "exponential": lambda ratio: np.expm1(ratio) / math.expm1(1),
@@ -137,30 +136,32 @@ def divide(
 
 
 def _assign(spots: Array, cells: Array, fair: bool) -> tuple[Indices, Indices, Array, Array]:
-    """Entries (cell, spot, share, distance): one a cell, or where spots are equally near, one for each of them."""
-    tree = cKDTree(spots, balanced_tree=False, compact_nodes=False)
+    """Entries (cell, spot, share, distance): one a cell; if fair, one for each spot where several are equally near."""
     every = np.arange(len(cells))
-    if not fair or len(spots) == 1:
-        distance, spot = tree.query(cells)
-        return every, spot.astype(np.int64), np.ones(len(cells)), distance
-    distances, nearest = tree.query(cells, k=2)
-    distance, spot = distances[:, 0], nearest[:, 0].astype(np.int64)
+    if len(spots) == 1:
+        distance, spot = nearest(spots, cells)
+        return every, spot, np.ones(len(cells)), distance
+    distances, closest = neighbours(spots, cells, 2)
+    distance, spot = distances[:, 0], closest[:, 0]
     tied = np.flatnonzero(distances[:, 1] <= distance + TIE)
     if not len(tied):
         return every, spot, np.ones(len(cells)), distance
-    neighbours = 2
+    count = 2
     while True:  # as many neighbours as it takes to see a farther one
-        neighbours = min(2 * neighbours, len(spots))
-        distances, nearest = tree.query(cells[tied], k=neighbours)
+        count = min(2 * count, len(spots))
+        distances, closest = neighbours(spots, cells[tied], count)
         equal = distances <= distances[:, :1] + TIE
-        if neighbours == len(spots) or not equal[:, -1].any():
+        if count == len(spots) or not equal[:, -1].any():
             break
+    if not fair:
+        spot[tied] = np.where(equal, closest, len(spots)).min(axis=1)
+        return every, spot, np.ones(len(cells)), distance
     row, rank = np.nonzero(equal)
     alone = np.ones(len(cells), dtype=bool)
     alone[tied] = False
     return (
         np.concatenate([every[alone], tied[row]]),
-        np.concatenate([spot[alone], nearest[row, rank].astype(np.int64)]),
+        np.concatenate([spot[alone], closest[row, rank]]),
         np.concatenate([np.ones(alone.sum()), 1 / equal.sum(axis=1)[row]]),
         np.concatenate([distance[alone], distances[row, 0]]),
     )
