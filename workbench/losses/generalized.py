@@ -1,5 +1,6 @@
 """The generalized loss: unbalanced optimal transport between a density map and annotated points."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -137,7 +138,22 @@ class GeneralizedLoss(CrowdLoss):
         if official:
             cells = cells + self.stride / 2
         height = 1.0 if official else self.stride * size[0] / side
-        return TransportCost(self.cost, self.eta, self.cost_offset, height), cells / side, points / side
+        return TransportCost(self.cost, self.eta, self.cost_offset, height, self._most), cells / side, points / side
+
+    @property
+    def _most(self) -> float:
+        """The cost at which a cell is too far from everybody to matter.
+
+        It holds back its mass for tau a person: of that, exp(-cost / (tau + epsilon)) is moved, here e^-1000. Greater
+        costs would only take their digits from the smaller ones.
+        """
+        tau, epsilon = self.tau, self.epsilon
+        if self.convention == "official":
+            tau, epsilon = self.schedule.rho, self.schedule.blur**self.schedule.p
+        elif self.plan != "converged":
+            return math.inf
+        most = 1000 * (tau + epsilon)
+        return math.inf if 1.5 / min(self.eta) < math.log(most) else most  # no two places are so far apart
 
     def image_terms(
         self, density: Float[Tensor, "h w"], points: Float[Tensor, "n 2"], weights: Float[Tensor, "n"]

@@ -9,6 +9,7 @@ one, of how high in the image both are.
 import math
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -40,6 +41,7 @@ class TransportCost:
         offset: the constant o that is subtracted from the exponential costs. Eq. (4) has none, so that density exactly
             on a point costs 1; the published implementation has 1.
         height: the image's height in normalised units, what ``h`` is measured in.
+        most: exponential costs end here.
 
     Reference:
         Wan, Liu and Chan, "A Generalized Loss Function for Crowd Counting and Localization", CVPR 2021, sec. 3.2.
@@ -49,6 +51,7 @@ class TransportCost:
     eta: tuple[float, float] = (0.6, 0.8)
     offset: float = 0.0
     height: float = 1.0
+    most: float = math.inf
 
     def __post_init__(self) -> None:
         check_choice(self.name, COSTS, "cost")
@@ -56,6 +59,8 @@ class TransportCost:
             check_positive(value, "eta")
         check_positive(self.offset, "offset", zero=True)
         check_positive(self.height, "height")
+        if self.most != math.inf:
+            check_positive(self.most, "most")
 
     def __call__(self, cells: Float[Tensor, "n 2"], points: Float[Tensor, "m 2"]) -> Float[Tensor, "n m"]:
         """The cost of each cell to each point, both (x, y) in normalised coordinates."""
@@ -86,7 +91,10 @@ class TransportCost:
         factor = self._factor(centres[..., 1], points)
         shift = abs(self._half) * radius if self.name == "perspective" else 0
         low = self._of_distance((distance - radius).clamp_(min=0), factor + shift)
-        high = self._of_distance(distance.add_(radius), factor - shift)
+        least = factor - shift
+        if isinstance(least, Tensor):  # above the image it may be anything
+            least.clamp_(min=torch.finfo(least.dtype).tiny)
+        high = self._of_distance(distance.add_(radius), least)
         return (low.square_(), high.square_()) if self.name == "squared" else (low, high)
 
     @property
@@ -118,9 +126,12 @@ class TransportCost:
             return distance
         distance.div_(factor)
         if self.offset == 1:
-            return distance.expm1_()
-        distance.exp2_()
-        return distance.sub_(self.offset) if self.offset else distance
+            distance.expm1_()
+        else:
+            distance.exp2_()
+            if self.offset:
+                distance.sub_(self.offset)
+        return distance if self.most == math.inf else distance.clamp_(max=self.most)
 
 
 def _square_distance(cells: Tensor, points: Tensor) -> Tensor:

@@ -74,26 +74,23 @@ def screened_plan(
     tolerance = 1e-3 if single else 1e-6  # before Newton's last step, which squares it
     filled = a.clamp(min=floor).log()
     if not bool((a > 0).any()):
-        support, shift = screen(size, cells, points, cost, torch.zeros_like(people), tail * epsilon)
-        problem = SupportProblem(support, filled, people.log(), shift, epsilon, tau)
-        return _plan(problem, torch.zeros_like(people))
+        g = torch.zeros_like(people)
+        support, shift = screen(size, cells, points, cost, g, tail * epsilon)
+        return _plan(SupportProblem(support, filled, people.log(), g, shift, epsilon, tau), g)
     g = coarse_potential(density, cells, points, people, cost, epsilon=epsilon, tau=tau)
     for turn, margin in enumerate(MARGINS):
         reach = (tail + margin) * epsilon
         support, least = screen(size, cells, points, cost, g, reach)
-        problem = SupportProblem(support, a.log(), people.log(), least, epsilon, tau)
+        problem = SupportProblem(support, a.log(), people.log(), g, least, epsilon, tau)
         complete = len(support.rows) == len(a) * len(people)
-        better = _solve(problem, g, tolerance if turn or complete else 0.3)
-        if better is None:
-            break
-        if complete or (turn and problem.negligible(better, least + reach, g, share)):
-            return _plan(replace(problem, log_a=filled), better)
-        g = better
+        g, solved = _solve(problem, g, tolerance if turn or complete else 0.3)
+        if solved and (complete or (turn and problem.negligible(g, least + reach, share))):
+            return _plan(replace(problem, log_a=filled), g)
     matrix = cost(cells, points)
     g = sinkhorn(matrix, a, people, epsilon=epsilon, tau=tau).column_potential
     shift = (matrix - g).amin(1)
     support = Support(*_all_pairs(matrix), (len(a), len(people)))
-    return _plan(SupportProblem(support, filled, people.log(), shift, epsilon, tau), g)
+    return _plan(SupportProblem(support, filled, people.log(), g, shift, epsilon, tau), g)
 
 
 def coarse_potential(
@@ -201,8 +198,8 @@ def _tiles(size: tuple[int, int], device: torch.device) -> Int[Tensor, "tiles k"
     return tiles.gather(1, torch.argsort((tiles < 0).int(), dim=1, stable=True))
 
 
-def _solve(problem: SupportProblem, g: Tensor, tolerance: float) -> Tensor | None:
-    """Newton's method and its last step; None where it did not get anywhere."""
+def _solve(problem: SupportProblem, g: Tensor, tolerance: float) -> tuple[Tensor, bool]:
+    """Newton's method and its last step, and whether it arrived; the start where it did not get anywhere."""
     outcome = iterate(
         problem.evaluate,
         g,
@@ -211,7 +208,8 @@ def _solve(problem: SupportProblem, g: Tensor, tolerance: float) -> Tensor | Non
         tolerance=tolerance,
         max_iterations=30,
     )
-    return outcome.state.g - outcome.step if outcome.residual < 1 else None
+    solved = outcome.converged or outcome.state.size <= tolerance
+    return (outcome.state.g - outcome.step if outcome.residual < math.inf else g), solved
 
 
 def _all_pairs(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -223,9 +221,7 @@ def _all_pairs(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _plan(problem: SupportProblem, g: Tensor) -> ScreenedPlan:
     """The plan that g gives, once more answered by the rows."""
-    log_values = problem.exponent(g)
+    log_values, anchor = problem.exponent(g), problem.anchor(g)
     reached = problem.support.matrix(log_values.exp()) @ torch.ones_like(g)
-    f = problem.row_potential(reached)
-    return ScreenedPlan(
-        problem.support, log_values.add_(((f - problem.shift) / problem.epsilon).index_select(0, problem.support.rows))
-    )
+    scale = (problem.row_potential(reached, anchor) - anchor) / problem.epsilon
+    return ScreenedPlan(problem.support, log_values.add_(scale.index_select(0, problem.support.rows)))

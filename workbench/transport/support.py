@@ -83,7 +83,8 @@ class SupportProblem:
         support: the pairs.
         log_a: (n,), -inf in rows of no mass.
         log_b: (m,).
-        shift: (n,), near the row potential: what keeps :math:`\exp((g - C + s) / \varepsilon)` in range.
+        start: (m,), a column potential.
+        shift: (n,), the least C - start of each row: what keeps :math:`\exp((g - C + s) / \varepsilon)` in range.
         epsilon: entropic regularisation.
         tau: weight of the marginals' divergence.
     """
@@ -91,6 +92,7 @@ class SupportProblem:
     support: Support
     log_a: Float[Tensor, "n"]
     log_b: Float[Tensor, "m"]
+    start: Float[Tensor, "m"]
     shift: Float[Tensor, "n"]
     epsilon: float
     tau: float
@@ -105,25 +107,28 @@ class SupportProblem:
         """The part of the exponent that does not change."""
         return self.shift.index_select(0, self.support.rows).sub_(self.support.cost).div_(self.epsilon)
 
+    def anchor(self, g: Float[Tensor, "m"]) -> Float[Tensor, "n"]:
+        """The shift for g: less by how far g has risen anywhere above the start."""
+        return self.shift - (g - self.start).amax()
+
     def exponent(self, g: Float[Tensor, "m"]) -> Float[Tensor, "k"]:
-        """The logarithm of the plan but for a factor a row."""
+        """The logarithm of the plan but for a factor a row, (g - C + anchor) / epsilon: none above zero."""
+        risen = g - (g - self.start).amax()
         # (index_select is several times faster than indexing)
-        return (g / self.epsilon).index_select(0, self.support.columns).add_(self.base)
+        return (risen / self.epsilon).index_select(0, self.support.columns).add_(self.base)
 
-    def row_potential(self, reached: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+    def row_potential(self, reached: Float[Tensor, "n"], anchor: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
         """The row potential, from the row sums of the kernel."""
-        return self.damping * (self.epsilon * (self.log_a - reached.log()) + self.shift)
+        return self.damping * (self.epsilon * (self.log_a - reached.log()) + anchor)
 
-    def negligible(
-        self, g: Float[Tensor, "m"], bound: Float[Tensor, "n"], start: Float[Tensor, "m"], share: float
-    ) -> bool:
+    def negligible(self, g: Float[Tensor, "m"], bound: Float[Tensor, "n"], share: float) -> bool:
         """Whether pairs with C - start above ``bound`` in their row hold less than a share of each row and column at g.
 
         The plan on such a pair is at most exp((f + g - start - bound) / epsilon).
         """
         f = self.evaluate(g).f
         row, column = self.log_a - f / self.tau, self.log_b - g / self.tau  # at the fixed point the marginals
-        most = (f + (g - start).amax() - bound) / self.epsilon
+        most = (f + (g - self.start).amax() - bound) / self.epsilon
         kept = torch.isfinite(self.log_a)
         if not bool(torch.isfinite(row[kept]).all()):
             return False  # g has left the range of the kernel
@@ -136,8 +141,9 @@ class SupportProblem:
         values = self.exponent(g).exp_()
         kernel, turned = self.support.matrix(values), self.support.transposed(values)
         reached = kernel @ torch.ones_like(g)
-        f = self.row_potential(reached)
-        scale = ((f - self.shift) / self.epsilon).exp_()
+        anchor = self.anchor(g)
+        f = self.row_potential(reached, anchor)
+        scale = ((f - anchor) / self.epsilon).exp_()
         columns = turned @ scale
         violation = columns.log() - self.log_b + g / self.tau
         return SupportState(f, g, violation, columns, scale / reached, kernel, turned, scale)
