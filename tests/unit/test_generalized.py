@@ -227,6 +227,25 @@ def test_extremes_stay_finite(options, name, dtype):
     assert value.dtype == dtype
 
 
+@pytest.mark.parametrize("name", list(extremes(torch.float64)))
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"epsilon": 1e-4}, {"tau": 10.0}, {"tau": 1e4}, {"eta": 0.05}, {"eta": 0.03}, {"convention": "official"}],
+    ids=lambda options: " ".join(map(str, options.values())) or "default",
+)
+def test_extremes_are_the_same_in_single_precision(options, name):
+    loss, found = build_loss("generalized", **options), {}
+    for dtype in (torch.float32, torch.float64):
+        density, points = (tensor.to(dtype) for tensor in extremes(torch.float32)[name])
+        density.requires_grad_()
+        value = loss(density, [points])
+        value.backward()
+        found[dtype] = value.detach().double(), density.grad.double()
+    (value, slope), (exact, exact_slope) = found.values()
+    assert torch.allclose(value, exact, rtol=1e-3)
+    assert torch.linalg.norm(slope - exact_slope) <= 1e-3 * torch.linalg.norm(exact_slope)
+
+
 LAYOUTS = Path(__file__).parents[1] / "parity/data/generalized_layouts.npz"
 
 
@@ -259,6 +278,7 @@ def test_real_layouts_stay_finite(key, convention):
         ({"convention": "official", "scaling": 1.5}, "scaling is 1.5"),
         ({"epsilon": -1.0}, "epsilon is -1.0"),
         ({"tau": 0.0}, "tau is 0.0"),
+        ({"tau": 1e9}, "tau is 1000000000.0, expected at most 1e\\+10 epsilon, 5e\\+07"),
         ({"eta": 0.0}, "eta is 0.0"),
         ({"sigma": 3}, "no option 'sigma'"),
     ],

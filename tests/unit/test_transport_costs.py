@@ -65,6 +65,16 @@ def test_rows_of_a_grid_equal_the_matrix(name, offset):
     assert torch.allclose(rows.flatten(0, 1), cost(cells, points), rtol=1e-14)
 
 
+def test_exponential_costs_end_at_the_most():
+    far = torch.tensor([[0.0, 0.0], [0.3, 0.0], [1.0, 0.0]])
+    point = torch.zeros(1, 2)
+    free, bound = (
+        TransportCost("exponential", (0.01, 0.01), most=most)(far, point)[:, 0] for most in (math.inf, 500.0)
+    )
+    assert free[2] == math.inf
+    assert bound.tolist() == [1.0, 500.0, 500.0]
+
+
 def test_nobody():
     assert cost_matrix("perspective", (2, 2), torch.zeros(0, 2)).shape == (4, 0)
 

@@ -19,6 +19,7 @@ from workbench.transport.screening import screened_plan
 
 PLANS = ("converged", "rows", "columns")
 GRADIENTS = ("section3.3", "implicit")
+STIFFEST = 1e10  # epsilons of tau that double precision can follow
 
 
 class GeneralizedLoss(CrowdLoss):
@@ -115,6 +116,8 @@ class GeneralizedLoss(CrowdLoss):
         self.tau = (0.1 if official else 0.5) if tau is None else tau
         check_positive(self.epsilon, "epsilon")
         check_positive(self.tau, "tau")
+        if self.tau > STIFFEST * self.epsilon:
+            raise ValueError(f"tau is {self.tau!r}, expected at most {STIFFEST:g} epsilon, {STIFFEST * self.epsilon:g}")
         TransportCost(cost, self.eta, self.cost_offset)  # raises what is wrong with them
         self.counted = {"transport": transport, "entropy": entropy, "pixel": bool(pixel), "point": bool(point)}
         self.pixel = pixel

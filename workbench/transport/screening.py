@@ -24,6 +24,7 @@ from workbench.transport.support import Support, SupportProblem, sorting_order
 MARGINS = (8.0, 3.0, 12.0, 30.0)  # epsilons by which the potential may be wrong, at each screening
 PLACES = 256  # to which the density is pooled
 TILE = 4  # side of a tile in cells
+STIFF = 500.0  # epsilons of tau from which single precision, whose errors grow with it, no longer does
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,15 @@ def screened_plan(
         The plan, on the pairs that hold all of it but a share of less than 1e-4 (double precision: 1e-7) of each row
         and column, by a bound that is far from sharp.
     """
+    single = density.dtype != torch.float64
+    if single and tau > STIFF * epsilon:
+        exact = screened_plan(
+            density.double(), cells.double(), points.double(), people.double(), cost,
+            epsilon=epsilon, tau=tau, floor=floor,
+        )  # fmt: skip
+        support = replace(exact.support, cost=exact.support.cost.to(density))
+        return ScreenedPlan(support, exact.log_values.to(density))
     a, size = density.flatten(), (density.shape[0], density.shape[1])
-    single = a.dtype != torch.float64
     tail = 18.0 if single else 28.0  # a pair is dropped below exp(-tail) of its row
     share = 1e-4 if single else 1e-7  # what may be missing: a bound, hundreds of times what is missing
     tolerance = 1e-3 if single else 1e-6  # before Newton's last step, which squares it
