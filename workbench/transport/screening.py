@@ -24,6 +24,7 @@ from workbench.transport.support import Support, SupportProblem, sorting_order
 MARGINS = (8.0, 3.0, 12.0, 30.0)  # epsilons by which the potential may be wrong, at each screening
 PLACES = 256  # to which the density is pooled
 TILE = 4  # side of a tile in cells
+STEEPEST = 1e12  # slope of a pair by density, in a row of no mass; more is infinite for all purposes
 STIFF = 500.0  # epsilons of tau from which single precision, whose errors grow with it, no longer does
 
 
@@ -62,7 +63,8 @@ def screened_plan(
         cost: of moving density.
         epsilon: entropic regularisation.
         tau: weight of the marginals' divergence.
-        floor: density that rows of less are given in the plan; what they hold is not moved when the plan is found.
+        floor: density that rows of less are given in the plan; what they hold is not moved when the plan is found, and
+            in no pair more than ``STEEPEST`` times it.
 
     Returns:
         The plan, on the pairs that hold all of it but a share of less than 1e-4 (double precision: 1e-7) of each row
@@ -80,11 +82,10 @@ def screened_plan(
     tail = 18.0 if single else 28.0  # a pair is dropped below exp(-tail) of its row
     share = 1e-4 if single else 1e-7  # what may be missing: a bound, hundreds of times what is missing
     tolerance = 1e-3 if single else 1e-6  # before Newton's last step, which squares it
-    filled = a.clamp(min=floor).log()
     if not bool((a > 0).any()):
         g = torch.zeros_like(people)
         support, shift = screen(size, cells, points, cost, g, tail * epsilon)
-        return _plan(SupportProblem(support, filled, people.log(), g, shift, epsilon, tau), g)
+        return _plan(SupportProblem(support, a.log(), people.log(), g, shift, epsilon, tau), g, a, floor)
     g = coarse_potential(density, cells, points, people, cost, epsilon=epsilon, tau=tau)
     for turn, margin in enumerate(MARGINS):
         reach = (tail + margin) * epsilon
@@ -93,12 +94,12 @@ def screened_plan(
         complete = len(support.rows) == len(a) * len(people)
         g, solved = _solve(problem, g, tolerance if turn or complete else 0.3)
         if solved and (complete or (turn and problem.negligible(g, least + reach, share))):
-            return _plan(replace(problem, log_a=filled), g)
+            return _plan(problem, g, a, floor)
     matrix = cost(cells, points)
     g = sinkhorn(matrix, a, people, epsilon=epsilon, tau=tau).column_potential
     shift = (matrix - g).amin(1)
     support = Support(*_all_pairs(matrix), (len(a), len(people)))
-    return _plan(SupportProblem(support, filled, people.log(), g, shift, epsilon, tau), g)
+    return _plan(SupportProblem(support, a.log(), people.log(), g, shift, epsilon, tau), g, a, floor)
 
 
 def coarse_potential(
@@ -227,9 +228,15 @@ def _all_pairs(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return grid[0].flatten().int(), grid[1].flatten().int(), matrix.flatten()
 
 
-def _plan(problem: SupportProblem, g: Tensor) -> ScreenedPlan:
-    """The plan that g gives, once more answered by the rows."""
+def _plan(problem: SupportProblem, g: Tensor, a: Tensor, floor: float) -> ScreenedPlan:
+    """The plan that g gives, once more answered by the rows, those of less than ``floor`` too."""
+    problem = replace(problem, log_a=a.clamp(min=floor).log())
     log_values, anchor = problem.exponent(g), problem.anchor(g)
     reached = problem.support.matrix(log_values.exp()) @ torch.ones_like(g)
     scale = (problem.row_potential(reached, anchor) - anchor) / problem.epsilon
-    return ScreenedPlan(problem.support, log_values.add_(scale.index_select(0, problem.support.rows)))
+    log_values.add_(scale.index_select(0, problem.support.rows))
+    empty = a < floor
+    if bool(empty.any()):
+        limit = torch.full_like(problem.log_a, math.inf).masked_fill_(empty, math.log(floor * STEEPEST))
+        log_values = torch.minimum(log_values, limit.index_select(0, problem.support.rows))
+    return ScreenedPlan(problem.support, log_values)
