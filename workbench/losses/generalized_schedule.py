@@ -115,16 +115,15 @@ def published_solution(
     a, epsilons = density.flatten(), schedule.epsilons(diameter(cells, points))
     if bool((a > 0).any()) and bool((b > 0).any()):
         try:
-            return _by_kernel(a, cells, density.shape[1], points, b, cost, schedule, epsilons)
+            return _by_kernel(density, cells, points, b, cost, schedule, epsilons)
         except OutOfRange:
             pass
     return _by_logarithm(a, cost(cells, points), b, schedule, epsilons)
 
 
 def _by_kernel(
-    a: Tensor,
+    density: Tensor,
     cells: Tensor,
-    width: int,
     points: Tensor,
     b: Tensor,
     cost: TransportCost,
@@ -132,7 +131,8 @@ def _by_kernel(
     epsilons: list[float],
 ) -> Published:
     """The schedule with the kernel itself."""
-    kernel = GibbsKernel(cost, width, cells, points, (epsilons[0], epsilons[-1]), b / b.amax(), a / a.amax())
+    a, ends = density.flatten(), (epsilons[0], epsilons[-1])
+    kernel = GibbsKernel(cost, density.shape[1], cells, points, ends, b / b.amax(), a / a.amax())
     log_a, log_b = a.log(), b.log()  # -inf where nothing is: no weight below
 
     def answers(products: Pair, top_rows: Tensor, top_columns: Tensor, epsilon: float) -> Pair:
