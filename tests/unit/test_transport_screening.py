@@ -14,6 +14,8 @@ from workbench.transport import COSTS, TransportCost, sinkhorn
 from workbench.transport.screening import coarse_potential, screen, screened_plan
 from workbench.transport.support import Support, SupportProblem
 
+OPTIONS = {"epsilon": 0.005, "tau": 0.5, "floor": 1e-30}
+
 
 def scene(size, count, seed=0, *, clustered=False, dtype=torch.float64):
     generator = torch.Generator().manual_seed(seed)
@@ -57,7 +59,7 @@ def test_the_plan_of_the_whole_matrix(cost, size, clustered):
     density, cells, points = scene(size, 30, clustered=clustered)
     people = 0.5 + torch.rand(30, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     function = TransportCost(cost)
-    plan = screened_plan(density, cells, points, people, function, epsilon=0.005, tau=0.5, floor=1e-30)
+    plan = screened_plan(density, cells, points, people, function, **OPTIONS)
     whole = sinkhorn(function(cells, points), density.flatten(), people, epsilon=0.005, tau=0.5, tolerance=1e-9)
     assert whole.converged
     assert torch.allclose(dense(plan), whole.matrix, rtol=1e-5, atol=1e-9)
@@ -66,10 +68,9 @@ def test_the_plan_of_the_whole_matrix(cost, size, clustered):
 @pytest.mark.parametrize("size", [(40, 48), (64, 64)])
 def test_single_precision_and_few_pairs(size):
     density, cells, points = scene(size, 200, dtype=torch.float32)
-    arguments = {"epsilon": 0.005, "tau": 0.5, "floor": 1e-30}
-    plan = screened_plan(density, cells, points, torch.ones(200), TransportCost(), **arguments)
+    plan = screened_plan(density, cells, points, torch.ones(200), TransportCost(), **OPTIONS)
     exact = screened_plan(
-        density.double(), cells.double(), points.double(), torch.ones(200).double(), TransportCost(), **arguments
+        density.double(), cells.double(), points.double(), torch.ones(200).double(), TransportCost(), **OPTIONS
     )
     assert len(plan.support.rows) < density.numel() * 200 / 10
     assert torch.linalg.norm(dense(plan) - dense(exact)) < 1e-4 * torch.linalg.norm(dense(exact))
@@ -109,6 +110,19 @@ def test_any_plan_is_that_of_the_whole_matrix(case, dtype):
     plan = dense(screened_plan(*given_, cost, **arguments, floor=1e-30)).double()
     whole = sinkhorn(cost(cells, points), density.flatten(), people, **arguments, tolerance=1e-10).matrix
     assert (plan - whole).abs().sum() < (1e-3 if dtype == torch.float32 else 1e-7) * whole.sum()
+
+
+@pytest.mark.parametrize("part", [(48, 24), (10, 8)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_density_far_from_most_of_the_crowd(dtype, part):
+    density, cells, points = scene((48, 48), 60, dtype=dtype)
+    density[part[0] :], density[:, part[1] :] = 0, 0
+    plan = screened_plan(density, cells, points, torch.ones(60).to(dtype), TransportCost(), **OPTIONS)
+    matrix = TransportCost()(cells.double(), points.double())
+    whole = sinkhorn(matrix, density.flatten().double(), torch.ones(60).double(), epsilon=0.005, tau=0.5)
+    assert len(plan.support.rows) < matrix.numel() / 5  # without the whole matrix
+    moved = dense(plan).double() * (density.flatten() > 0)[:, None]
+    assert (moved - whole.matrix).abs().sum() < 1e-4 * whole.matrix.sum()
 
 
 @pytest.mark.parametrize("cost", COSTS)

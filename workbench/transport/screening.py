@@ -4,8 +4,9 @@ r"""Which pairs of a cell and a point matter, found before the plan is known, an
 2. The pairs whose :math:`C_{ij} - g_j` comes near the least of their row are kept, and Newton's method solves the
    problem on them, roughly.
 3. The same again from there, to the end. A bound on all that was left out follows from how far g has moved since.
-4. Where that bound is not small, the third step is repeated with more pairs; where that does not help, the whole
-   problem is solved.
+4. Where that bound is not small, the third step is repeated with more pairs.
+5. Where Newton's method has nothing to start from, as when a part of the crowd is far from any density, all of it is
+   repeated from a better guess, the pooled problem solved; where that does not help either, the whole problem is.
 """
 
 import math
@@ -86,15 +87,19 @@ def screened_plan(
         g = torch.zeros_like(people)
         support, shift = screen(size, cells, points, cost, g, tail * epsilon)
         return _plan(SupportProblem(support, a.log(), people.log(), g, shift, epsilon, tau), g, a, floor)
-    g = coarse_potential(density, cells, points, people, cost, epsilon=epsilon, tau=tau)
-    for turn, margin in enumerate(MARGINS):
-        reach = (tail + margin) * epsilon
-        support, least = screen(size, cells, points, cost, g, reach)
-        problem = SupportProblem(support, a.log(), people.log(), g, least, epsilon, tau)
-        complete = len(support.rows) == len(a) * len(people)
-        g, solved = _solve(problem, g, tolerance if turn or complete else 0.3)
-        if solved and (complete or (turn and problem.negligible(g, least + reach, share))):
-            return _plan(problem, g, a, floor)
+    for guess in (coarse_potential, pooled_potential):
+        g = guess(density, cells, points, people, cost, epsilon=epsilon, tau=tau)
+        for turn, margin in enumerate(MARGINS):
+            reach = (tail + margin) * epsilon
+            support, least = screen(size, cells, points, cost, g, reach)
+            problem = SupportProblem(support, a.log(), people.log(), g, least, epsilon, tau)
+            complete = len(support.rows) == len(a) * len(people)
+            better, solved = _solve(problem, g, tolerance if turn or complete else 0.3)
+            if solved and (complete or (turn and problem.negligible(better, least + reach, share))):
+                return _plan(problem, better, a, floor)
+            if better is g:
+                break
+            g = better
     matrix = cost(cells, points)
     g = sinkhorn(matrix, a, people, epsilon=epsilon, tau=tau).column_potential
     shift = (matrix - g).amin(1)
@@ -117,12 +122,9 @@ def coarse_potential(
 
     With the kernel itself rather than on logarithms: out of range it is only a worse guess.
     """
-    side = math.ceil(math.sqrt(density.numel() / PLACES))
-    layers = torch.cat([density[None], (density.flatten() * cells.T).reshape(2, *density.shape)])
-    pooled = F.avg_pool2d(layers[None], side, ceil_mode=True, divisor_override=1)[0].flatten(1)
-    pooled = pooled[:, pooled[0] > 0]
-    log_a, log_b = pooled[0].log(), people.log()
-    matrix = cost((pooled[1:] / pooled[0]).T, points)
+    mass, places = _pooled(density, cells)
+    log_a, log_b = mass.log(), people.log()
+    matrix = cost(places, points)
     nearest = matrix.amin(1)
     matrix -= nearest[:, None]
     tiny = torch.finfo(matrix.dtype).tiny
@@ -144,6 +146,32 @@ def coarse_potential(
             torch.threshold_(kernel, tiny**0.5, 0.0)
             kernel.mul_(kernel)
     return g
+
+
+def pooled_potential(
+    density: Float[Tensor, "h w"],
+    cells: Float[Tensor, "n 2"],
+    points: Float[Tensor, "m 2"],
+    people: Float[Tensor, "m"],
+    cost: TransportCost,
+    *,
+    epsilon: float,
+    tau: float,
+) -> Float[Tensor, "m"]:
+    """A better guess, and a slower one: the pooled problem solved, in double precision."""
+    mass, places = _pooled(density.double(), cells.double())
+    matrix = cost(places, points.double())
+    plan = sinkhorn(matrix, mass, people.double(), epsilon=epsilon, tau=tau, tolerance=0.01)
+    return plan.column_potential.to(density)
+
+
+def _pooled(density: Float[Tensor, "h w"], cells: Float[Tensor, "n 2"]) -> tuple[Tensor, Tensor]:
+    """The density in some ``PLACES`` parts or fewer that have any, and their centres."""
+    side = math.ceil(math.sqrt(int((density > 0).sum()) / PLACES))
+    layers = torch.cat([density[None], (density.flatten() * cells.T).reshape(2, *density.shape)])
+    pooled = F.avg_pool2d(layers[None], side, ceil_mode=True, divisor_override=1)[0].flatten(1)
+    pooled = pooled[:, pooled[0] > 0]
+    return pooled[0], (pooled[1:] / pooled[0]).T
 
 
 def screen(
