@@ -116,7 +116,7 @@ class GeneralizedLoss(CrowdLoss):
         self.tau = (0.1 if official else 0.5) if tau is None else tau
         check_positive(self.epsilon, "epsilon")
         check_positive(self.tau, "tau")
-        if self.tau > STIFFEST * self.epsilon:
+        if not official and plan == "converged" and self.tau > STIFFEST * self.epsilon:
             raise ValueError(f"tau is {self.tau!r}, expected at most {STIFFEST:g} epsilon, {STIFFEST * self.epsilon:g}")
         TransportCost(cost, self.eta, self.cost_offset)  # raises what is wrong with them
         self.counted = {"transport": transport, "entropy": entropy, "pixel": bool(pixel), "point": bool(point)}

@@ -58,9 +58,8 @@ def official_terms(
         point: likewise.
     """
     a = density.flatten()
-    order = points[
-        :, 1
-    ].argsort()  # the terms are sums over points, and a block of rows needs few of them in this order
+    # the terms are sums over points, and in this order a row of the map needs few of them
+    order = points[:, 1].argsort()
     points, people = points[order], people[order]
     if not len(points):
         mass = a.sum()

@@ -87,8 +87,9 @@ def screened_plan(
         g = torch.zeros_like(people)
         support, shift = screen(size, cells, points, cost, g, tail * epsilon)
         return _plan(SupportProblem(support, a.log(), people.log(), g, shift, epsilon, tau), g, a, floor)
-    for guess in (coarse_potential, pooled_potential):
-        g = guess(density, cells, points, people, cost, epsilon=epsilon, tau=tau)
+    mass, places = pooled(density, cells)
+    for guess in (coarse_potential, solved_potential):
+        g = guess(cost(places, points), mass, people, epsilon=epsilon, tau=tau)
         for turn, margin in enumerate(MARGINS):
             reach = (tail + margin) * epsilon
             support, least = screen(size, cells, points, cost, g, reach)
@@ -97,7 +98,7 @@ def screened_plan(
             better, solved = _solve(problem, g, tolerance if turn or complete else 0.3)
             if solved and (complete or (turn and problem.negligible(better, least + reach, share))):
                 return _plan(problem, better, a, floor)
-            if better is g:
+            if better is g:  # nothing to start from
                 break
             g = better
     matrix = cost(cells, points)
@@ -107,31 +108,38 @@ def screened_plan(
     return _plan(SupportProblem(support, a.log(), people.log(), g, shift, epsilon, tau), g, a, floor)
 
 
+def pooled(
+    density: Float[Tensor, "h w"], cells: Float[Tensor, "n 2"]
+) -> tuple[Float[Tensor, "k"], Float[Tensor, "k 2"]]:
+    """The density in some ``PLACES`` parts or fewer that have any, and their centres."""
+    side = math.ceil(math.sqrt(int((density > 0).sum()) / PLACES))
+    layers = torch.cat([density[None], (density.flatten() * cells.T).reshape(2, *density.shape)])
+    parts = F.avg_pool2d(layers[None], side, ceil_mode=True, divisor_override=1)[0].flatten(1)
+    parts = parts[:, parts[0] > 0]
+    return parts[0], (parts[1:] / parts[0]).T
+
+
 def coarse_potential(
-    density: Float[Tensor, "h w"],
-    cells: Float[Tensor, "n 2"],
-    points: Float[Tensor, "m 2"],
-    people: Float[Tensor, "m"],
-    cost: TransportCost,
+    cost: Float[Tensor, "k m"],
+    a: Float[Tensor, "k"],
+    b: Float[Tensor, "m"],
     *,
     epsilon: float,
     tau: float,
     sweeps: int = 3,
 ) -> Float[Tensor, "m"]:
-    """A guess at the column potential: the density pooled, a few sweeps at each epsilon, halving.
+    """A guess at the column potential of the pooled density: a few sweeps at each epsilon, halving.
 
     With the kernel itself rather than on logarithms: out of range it is only a worse guess.
     """
-    mass, places = _pooled(density, cells)
-    log_a, log_b = mass.log(), people.log()
-    matrix = cost(places, points)
-    nearest = matrix.amin(1)
-    matrix -= nearest[:, None]
+    log_a, log_b = a.log(), b.log()
+    nearest = cost.amin(1)
+    matrix = cost - nearest[:, None]
     tiny = torch.finfo(matrix.dtype).tiny
     halvings = max(math.ceil(math.log2(max(float(matrix.amax()), epsilon) / epsilon)), 0)
     kernel = torch.exp(matrix.mul_(-(0.5**halvings) / epsilon))
     turned = kernel.T  # a matrix times a vector is faster than a vector times the matrix
-    g = torch.zeros_like(people)
+    g = torch.zeros_like(b)
     for power in range(halvings, -1, -1):
         warmth = epsilon * 2**power
         damping = tau / (tau + warmth)
@@ -148,30 +156,12 @@ def coarse_potential(
     return g
 
 
-def pooled_potential(
-    density: Float[Tensor, "h w"],
-    cells: Float[Tensor, "n 2"],
-    points: Float[Tensor, "m 2"],
-    people: Float[Tensor, "m"],
-    cost: TransportCost,
-    *,
-    epsilon: float,
-    tau: float,
+def solved_potential(
+    cost: Float[Tensor, "k m"], a: Float[Tensor, "k"], b: Float[Tensor, "m"], *, epsilon: float, tau: float
 ) -> Float[Tensor, "m"]:
     """A better guess, and a slower one: the pooled problem solved, in double precision."""
-    mass, places = _pooled(density.double(), cells.double())
-    matrix = cost(places, points.double())
-    plan = sinkhorn(matrix, mass, people.double(), epsilon=epsilon, tau=tau, tolerance=0.01)
-    return plan.column_potential.to(density)
-
-
-def _pooled(density: Float[Tensor, "h w"], cells: Float[Tensor, "n 2"]) -> tuple[Tensor, Tensor]:
-    """The density in some ``PLACES`` parts or fewer that have any, and their centres."""
-    side = math.ceil(math.sqrt(int((density > 0).sum()) / PLACES))
-    layers = torch.cat([density[None], (density.flatten() * cells.T).reshape(2, *density.shape)])
-    pooled = F.avg_pool2d(layers[None], side, ceil_mode=True, divisor_override=1)[0].flatten(1)
-    pooled = pooled[:, pooled[0] > 0]
-    return pooled[0], (pooled[1:] / pooled[0]).T
+    plan = sinkhorn(cost.double(), a.double(), b.double(), epsilon=epsilon, tau=tau, tolerance=0.01)
+    return plan.column_potential.to(b)
 
 
 def screen(
