@@ -10,7 +10,7 @@ from typing import Any
 from small_notebooks import write_notebook
 
 import workbench
-from workbench.records import read_record
+from workbench.runs.record import read_record
 
 PARAMETERS = 'preset: str = "smoke"\nrun_dir: str = ""\nn: int = 0\nseed: int = 0\nseconds: float = 0.0\nlog: str = ""'
 CELL = """\
@@ -51,7 +51,7 @@ class Place:
     def call(self, *arguments: object) -> subprocess.Popen[str]:
         """Begin any command of `workbench`."""
         return subprocess.Popen(
-            [sys.executable, "-m", "workbench.cli", *map(str, arguments)],
+            [sys.executable, "-m", "workbench.commands.cli", *map(str, arguments)],
             cwd=self.folder,
             env=os.environ | {"PYTHONPATH": str(self.folder / "code")},
             stdout=subprocess.PIPE,

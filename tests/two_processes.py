@@ -14,7 +14,7 @@ from workbench.data.image_patches import ImagePatches
 from workbench.losses import build_loss
 from workbench.models import build_model
 from workbench.sampling import build_sampler
-from workbench.training import build_optimizer, build_schedule, fit
+from workbench.training.loop import build_optimizer, build_schedule, fit
 
 
 class Counting(ImagePatches):

@@ -22,9 +22,9 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from workbench.data import collate, open_dataset
+from workbench.data.check.validator import reader
+from workbench.data.files.preparing import prepare
 from workbench.data.patches import TrainingPatches
-from workbench.data.preparing import prepare
-from workbench.data.validate import reader
 from workbench.losses import build_loss
 from workbench.models import build_model
 from workbench.sampling import build_sampler

@@ -16,7 +16,7 @@ from torch import nn
 from workbench.losses import build_loss
 from workbench.losses.relative import relative_errors
 from workbench.models import build_model
-from workbench.objectives import Objective, Relative
+from workbench.training.objective import Objective, Relative
 
 BATCH, SIDE, PEOPLE = 4, 128, 30
 

@@ -16,10 +16,10 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 from workbench.data import open_dataset
 from workbench.density import density_map
 from workbench.localization import OT_M_EPSILONS, bisection_start, ot_m
+from workbench.localization.formats import Heads
+from workbench.localization.matching import candidate_pairs, matched_counts
 from workbench.localization.ot_m import barycentres
-from workbench.localization_files import Heads
-from workbench.localization_scores import nwpu_scores, qnrf_scores, radius_scores
-from workbench.matching import candidate_pairs, matched_counts
+from workbench.localization.scores import nwpu_scores, qnrf_scores, radius_scores
 from workbench.points import cell_centres
 from workbench.transport import TransportCost, sinkhorn
 

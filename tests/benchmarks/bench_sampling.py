@@ -14,11 +14,11 @@ import torch
 
 from workbench.data import open_dataset
 from workbench.data.image_patches import ImagePatches
-from workbench.epoch_timing import epoch_seconds
 from workbench.losses import build_loss
 from workbench.models import build_model
 from workbench.sampling import build_sampler
 from workbench.sampling.lsh import draw_projection, hash_stream
+from workbench.study.epoch_timing import epoch_seconds
 
 PATCHES, SIZE = 10_000, (180, 296)
 LIMIT = 0.03

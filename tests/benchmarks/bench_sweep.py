@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from small_notebooks import write_notebook
 from sweeping import CELL, PARAMETERS
 
-from workbench.notebook_status import read_status
+from workbench.runs.status import read_status
 from workbench.sweeps.engine import open_client, run_sweep
 from workbench.sweeps.grid import Grid
 from workbench.sweeps.plan import plan

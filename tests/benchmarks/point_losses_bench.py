@@ -9,8 +9,8 @@ import torch
 from threadpoolctl import threadpool_limits
 from timing import now
 
+from workbench.data.noise import gaussian_noise
 from workbench.density import density_map
-from workbench.noise import gaussian_noise
 
 LAYOUTS = Path(__file__).resolve().parents[3] / "shared/data/localization/shanghaitech_a_gt.txt"
 SIZES = ((64, 50), (64, 500), (64, 2000), (128, 500))  # cells a side, people

@@ -99,7 +99,7 @@ def serving(project: Path, *options: str):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "workbench.cli", "lab", "--no-browser", "--port", str(port), *options]
+    command = [sys.executable, "-m", "workbench.commands.cli", "lab", "--no-browser", "--port", str(port), *options]
     own = {"JUPYTER_TOKEN": TOKEN, "HOME": str(project), "JUPYTER_CONFIG_DIR": str(project), "OMP_NUM_THREADS": "1"}
     address = f"http://127.0.0.1:{port}"
     with (

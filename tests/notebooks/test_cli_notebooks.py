@@ -15,8 +15,8 @@ import pytest
 from small_notebooks import write_notebook
 from typer.testing import CliRunner
 
-from workbench.cli import app
-from workbench.project import PROJECT
+from workbench.commands.cli import app
+from workbench.io.project import PROJECT
 
 RECORD = """\
 from workbench.runs import start_run
@@ -111,7 +111,7 @@ def test_the_lab_wants_its_token_and_serves_this_machine_alone(project):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "workbench.cli", "lab", "--no-browser", "--port", str(port)]
+    command = [sys.executable, "-m", "workbench.commands.cli", "lab", "--no-browser", "--port", str(port)]
     environment = os.environ | {"JUPYTER_TOKEN": "the-token", "HOME": str(project), "JUPYTER_CONFIG_DIR": str(project)}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as server:
         try:

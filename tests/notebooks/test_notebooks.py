@@ -7,9 +7,9 @@ import nbformat
 import pytest
 from papermill.inspection import inspect_notebook
 
-from workbench.notebook_parameters import read_parameters
-from workbench.notebooks import run_notebook
-from workbench.records import read_record
+from workbench.runs.parameters import read_parameters
+from workbench.runs.record import read_record
+from workbench.sweeps.notebooks import run_notebook
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -11,9 +11,9 @@ import nbformat
 import pytest
 from small_notebooks import write_notebook
 
-from workbench.notebook_status import Status, read_status
-from workbench.notebooks import run_notebook, run_notebooks
-from workbench.records import read_record
+from workbench.runs.record import read_record
+from workbench.runs.status import Status, read_status
+from workbench.sweeps.notebooks import run_notebook, run_notebooks
 
 GOOD = """\
 import os
@@ -135,7 +135,7 @@ def test_ctrl_c_leaves_an_honest_status_and_no_kernel(tmp_path):
     write_notebook(tmp_path / "sleeps.ipynb", sleeps + "time.sleep(600)")
     names = ["sleeps.ipynb", "waits.ipynb"]
     process = start(
-        f"from workbench.notebooks import run_notebooks; run_notebooks({names}, 'runs', workers=1)", tmp_path
+        f"from workbench.sweeps.notebooks import run_notebooks; run_notebooks({names}, 'runs', workers=1)", tmp_path
     )
     wait_for(tmp_path / "pid", process)
     kernel = int((tmp_path / "pid").read_text())

@@ -11,9 +11,9 @@ import pytest
 from small_notebooks import write_notebook
 from sweeping import CELL, PARAMETERS, Place, records
 
-from workbench.notebook_status import read_status
-from workbench.project import PROJECT
-from workbench.records import read_record
+from workbench.io.project import PROJECT
+from workbench.runs.record import read_record
+from workbench.runs.status import read_status
 from workbench.sweeps.cell import cell_state, run_cell
 from workbench.sweeps.grid import Grid
 from workbench.sweeps.plan import Cell, plan

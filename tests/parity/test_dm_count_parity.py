@@ -5,10 +5,10 @@ from point_losses_golden import GOLDEN, SINGLE, arguments, difference, gradient
 
 from workbench.losses import build_loss
 from workbench.losses.dm_count import rounded_dots
-from workbench.losses.dm_count_exact import solve_grid
-from workbench.losses.dm_count_official import published_plan
 from workbench.points import cell_centres
 from workbench.transport import sinkhorn
+from workbench.transport.dm_count_exact import solve_grid
+from workbench.transport.dm_count_official import published_plan
 
 WITH_PEOPLE = SINGLE[1:]
 

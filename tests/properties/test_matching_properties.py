@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from workbench.localization_files import Heads
-from workbench.localization_scores import average_precision, nwpu_scores, qnrf_scores, radius_scores
-from workbench.matching import first_matched, match_points, matched_counts
+from workbench.localization.formats import Heads
+from workbench.localization.matching import first_matched, match_points, matched_counts
+from workbench.localization.scores import average_precision, nwpu_scores, qnrf_scores, radius_scores
 
 
 @st.composite

@@ -8,7 +8,7 @@ from torch import nn
 from workbench.adversarial import counting, margins
 from workbench.adversarial.counters import counted, people_against_epsilon
 from workbench.losses import build_loss
-from workbench.plots_adversarial import (
+from workbench.plots.adversarial import (
     show_accuracy,
     show_attacked,
     show_bins,

@@ -4,9 +4,7 @@ import pytest
 import torch
 
 from workbench.adversarial import margins, pgd
-from workbench.adversarial.robustness import robustness, with_budget
-from workbench.adversarial.training import Recipe
-from workbench.adversarial_experiment import (
+from workbench.adversarial.experiment import (
     ARMS,
     AdversarialConfig,
     as_inputs,
@@ -16,15 +14,17 @@ from workbench.adversarial_experiment import (
     run_arm,
     whole,
 )
+from workbench.adversarial.robustness import robustness, with_budget
+from workbench.adversarial.training import Recipe
 from workbench.models.classifiers import build_classifier
-from workbench.published import read_published
+from workbench.reports.published import read_published
 
 SHORT = {"epochs": 2, "model_options": {"width": 0.25}, "attack_steps": 3, "epsilons": (0.1,), "validate_at": 0.1}
 
 
 @pytest.mark.pipeline
 def test_a_run_leaves_its_record_and_weights_and_is_not_run_again(tmp_path, monkeypatch):
-    monkeypatch.setattr("workbench.adversarial_experiment.source_digest", lambda: "this code")
+    monkeypatch.setattr("workbench.adversarial.experiment.source_digest", lambda: "this code")
     recipe = {"steps": 2, "warmup": 1, **ARMS["Adversarial Training + LA-Batch"]}
     config = protocol("digits", recipe=recipe, **SHORT)
     told = []

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from workbench.benchmark import benchmark_scores, thirds
 from workbench.data import open_dataset
-from workbench.evaluation import Counted
 from workbench.models.base import CountingModel
+from workbench.study.benchmark import benchmark_scores, thirds
+from workbench.training.evaluation import Counted
 
 
 class Telling(CountingModel):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from workbench.published import published_files
-from workbench.records import Record, Timing
 from workbench.reports.claims import Claim, interval, read_claims, weigh
 from workbench.reports.measured import Measurement, by_setting, collect_measurements, describe, effort, matches
+from workbench.reports.published import published_files
+from workbench.runs.record import Record, Timing
 
 GL = {"loss": "generalized", "loss_options": {"cost_offset": 1.0}}
 L2 = {"loss": "l2", "loss_options": {}}

@@ -10,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from workbench import __version__
-from workbench.cli import app
+from workbench.commands.cli import app
 from workbench.commands.output import assignments
 from workbench.commands.training import _config
 
@@ -40,7 +40,7 @@ def test_help_names_every_command():
 
 def test_nothing_heavy_is_imported_before_a_command_runs():
     heavy = "('torch', 'numpy', 'matplotlib', 'pandas', 'papermill', 'pydantic')"
-    code = f"import sys, workbench.cli; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, workbench.commands.cli; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -94,7 +94,7 @@ def test_data_check_says_what_is_wrong_and_exits_with_it(tmp_path, monkeypatch):
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.format == "PNG"
 
-    monkeypatch.setattr("workbench.data.shanghaitech.ShanghaiTechA.published", {})
+    monkeypatch.setattr("workbench.data.readers.shanghaitech.ShanghaiTechA.published", {})
     result = call("data", "check", "shanghaitech_a", "--root", root)
     assert result.exit_code == 0
     assert "0 errors" in result.stdout

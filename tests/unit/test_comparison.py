@@ -1,7 +1,7 @@
 import pytest
 
-from workbench.comparison import LOSSES, network_config, verdict
 from workbench.losses import build_loss
+from workbench.study.comparison import LOSSES, network_config, verdict
 
 
 def test_every_loss_of_the_table_can_be_built():

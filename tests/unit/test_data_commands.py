@@ -6,7 +6,7 @@ import pytest
 from layouts import write_shanghaitech
 from typer.testing import CliRunner
 
-from workbench.cli import app
+from workbench.commands.cli import app
 from workbench.data import DATASETS, open_dataset
 from workbench.registry import look_up
 

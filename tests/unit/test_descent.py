@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from workbench.density import density_map
-from workbench.descent import descend
 from workbench.losses import build_loss
+from workbench.study.descent import descend
 
 POINTS = torch.tensor([[20.0, 20.0], [44.0, 36.0]])
 

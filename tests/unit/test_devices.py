@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from workbench.experiment import build_config, build_fabric, open_model
-from workbench.records import read_record
+from workbench.runs.record import read_record
+from workbench.training.experiment import build_config, build_fabric, open_model
 
 pytestmark = pytest.mark.pipeline
 
@@ -20,7 +20,7 @@ SETTINGS = [
 
 def train(out, devices):
     options = [argument for setting in SETTINGS for argument in ("-p", setting)]
-    command = [sys.executable, "-m", "workbench.cli", "train", "--out", out, "--devices", devices, *options]
+    command = [sys.executable, "-m", "workbench.commands.cli", "train", "--out", out, "--devices", devices, *options]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run([*map(str, command), "--strategy", "ddp"], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -44,12 +44,12 @@ def test_two_processes_train_what_one_trains(tmp_path):
 def test_how_several_devices_are_started(monkeypatch):
     config = build_config(devices=2, accelerator="cpu", strategy="ddp")
     names = []
-    monkeypatch.setattr("workbench.experiment.Fabric", lambda **options: names.append(options["strategy"]))
+    monkeypatch.setattr("workbench.training.experiment.Fabric", lambda **options: names.append(options["strategy"]))
     build_fabric(config)
     monkeypatch.setenv("SLURM_NTASKS", "2")
     build_fabric(config)
     monkeypatch.delenv("SLURM_NTASKS")
-    monkeypatch.setattr("workbench.experiment.in_notebook", lambda: True)
+    monkeypatch.setattr("workbench.training.experiment.in_notebook", lambda: True)
     build_fabric(config)
     build_fabric(build_config())
     assert names == ["ddp_spawn", "ddp", "ddp_notebook", "auto"]

@@ -6,9 +6,9 @@ from scipy.optimize import linprog
 
 from workbench.losses import build_loss
 from workbench.losses.dm_count import count_loss, normalised, variation_loss
-from workbench.losses.dm_count_exact import solve_grid
-from workbench.losses.dm_count_official import published_plan
-from workbench.losses.nearest import grid
+from workbench.transport.dm_count_exact import solve_grid
+from workbench.transport.dm_count_official import published_plan
+from workbench.transport.nearest import grid
 
 SIZE = (6, 9)
 POINTS = torch.tensor([[12.0, 20.0], [40.5, 30.0], [60.0, 8.0]], dtype=torch.float64)

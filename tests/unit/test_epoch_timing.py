@@ -5,10 +5,10 @@ import torch
 
 from workbench.data import open_dataset
 from workbench.data.image_patches import ImagePatches
-from workbench.epoch_timing import epoch_seconds
 from workbench.losses import build_loss
 from workbench.models import build_model
 from workbench.sampling import build_sampler
+from workbench.study.epoch_timing import epoch_seconds
 
 
 class Slow(ImagePatches):

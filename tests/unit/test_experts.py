@@ -7,7 +7,16 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from workbench.data.sample import CrowdSample
-from workbench.experts import (
+from workbench.models import CountingModel, ModelOutput, build_model
+from workbench.plots.hmode import (
+    scale_legend,
+    show_best_scale,
+    show_regions,
+    show_sweep,
+    show_variants,
+    show_weights,
+)
+from workbench.study.experts import (
     OutputCounts,
     balance,
     best_scale,
@@ -17,16 +26,7 @@ from workbench.experts import (
     output_names,
     scale_shares,
 )
-from workbench.models import CountingModel, ModelOutput, build_model
-from workbench.plots_hmode import (
-    scale_legend,
-    show_best_scale,
-    show_regions,
-    show_sweep,
-    show_variants,
-    show_weights,
-)
-from workbench.variants import beside_published, errors_of
+from workbench.study.variants import beside_published, errors_of
 
 matplotlib.use("Agg")
 

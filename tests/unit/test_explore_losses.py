@@ -6,9 +6,9 @@ import torch
 from matplotlib.figure import Figure
 
 from workbench import explore
-from workbench.descent import descend
 from workbench.explore.losses_state import Descents, judge, named_losses
 from workbench.losses import build_loss
+from workbench.study.descent import descend
 
 DENSITY = torch.full((6, 6), 2 / 36, dtype=torch.float64)
 POINTS = torch.tensor([[6.0, 6.0], [18.0, 14.0]], dtype=torch.float64)

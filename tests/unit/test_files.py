@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from workbench.files import atomic_write, write_bytes, write_json, write_text
+from workbench.io.files import atomic_write, write_bytes, write_json, write_text
 
 
 def test_content_arrives_and_nothing_else_stays(tmp_path):

@@ -10,8 +10,8 @@ from layouts import HALF, heads, paint, write_image_info, write_picture
 from scipy.io import savemat
 
 from workbench.data import open_dataset
-from workbench.data.annotation_files import read_csv, read_json_of_one, read_mat_points
-from workbench.data.validate import save_overlay, validate
+from workbench.data.check.validator import save_overlay, validate
+from workbench.data.files.annotations import read_csv, read_json_of_one, read_mat_points
 
 SIZE = (72, 150)
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from workbench.losses import generalized_schedule
-from workbench.losses.generalized_kernel import CHUNK, GibbsKernel, OutOfRange
-from workbench.losses.generalized_schedule import PublishedSchedule, diameter, published_solution
 from workbench.points import cell_centres
 from workbench.transport import TransportCost
+from workbench.transport.published_kernel import CHUNK, GibbsKernel, OutOfRange
+from workbench.transport.published_schedule import PublishedSchedule, diameter, published_solution
 
 COST = TransportCost("perspective", offset=1.0)
 SIZE, COUNT = (64, 40), 300

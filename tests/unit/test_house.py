@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -10,30 +11,13 @@ import pytest
 pytestmark = pytest.mark.pipeline
 
 PACKAGE = Path(__file__).parents[2] / "workbench"
-# Imports run downwards only: a room may import rooms of a lower floor, and its own.
-FLOORS = [
-    {"checks", "tensor_checks", "registry", "files", "project", "published", "source"},
-    {"points"},
-    {"density"},
-    {"transport", "noise"},
-    {"metrics"},
-    {"plots", "plots_adversarial", "plots_hmode", "plots_locality", "plots_proximal", "plots_transport"},
-    {"losses", "models", "data", "localization", "matching"},
-    {"sampling", "adversarial", "noisy", "localization_files"},
-    {"evaluation", "descent", "experts", "localization_scores", "objectives"},
-    {"training", "records"},
-    {"predict", "plots_localization", "epoch_timing"},
-    {"configuration", "runs"},
-    {"adversarial_experiment", "experiment"},
-    {"benchmark", "comparison", "localize", "strategies", "variants", "notebook_parameters", "notebook_status"},
-    {"notebook_worker"},
-    {"notebooks"},
-    {"exercises", "explore", "sweeps"},
-    {"reports"},
-    {"commands"},
-    {"cli"},
-]
-STRANGERS = [("models", "losses"), ("data", "models"), ("data", "losses"), ("sampling", "models"), ("losses", "models")]
+# The house from the top floor down: a room may import the rooms after it. The files beside them lie below all rooms.
+ROOMS = (
+    *("explore", "commands", "study", "exercises", "reports", "adversarial", "sweeps", "training", "sampling"),
+    *("data", "plots", "losses", "localization", "transport", "models", "runs", "io"),
+)
+FOUNDATION = {"points", "density", "metrics", "checks", "tensor_checks", "registry"}
+STRANGERS = [("data", "models"), ("data", "losses"), ("sampling", "models"), ("sampling", "losses")]
 
 
 def room(path):
@@ -51,7 +35,7 @@ def imports(path):
             names = [alias.name for alias in node.names]
         for name in names:
             if name.startswith("workbench."):
-                yield name.split(".")[1]
+                yield name
 
 
 FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.name != "__init__.py" or path.parent != PACKAGE]
@@ -59,11 +43,22 @@ FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.name != "__init_
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_run_downwards(path):
-    floor = {name: number for number, names in enumerate(FLOORS) for name in names}
     here = room(path)
-    for there in set(imports(path)) - {here, "__version__"}:
-        assert floor[there] <= floor[here], f"{here} imports {there}, which stands above it"
+    below = ROOMS[ROOMS.index(here) + 1 :] if here in ROOMS else []
+    for there in {name.split(".")[1] for name in imports(path)} - {here, "__version__"}:
+        assert there in below or there in FOUNDATION, f"{here} imports {there}, which stands above it"
         assert (here, there) not in STRANGERS
+
+
+def test_the_house_has_these_rooms_and_no_loose_files():
+    entries = {path.name.removesuffix(".py") for path in PACKAGE.iterdir() if path.name != "__pycache__"}
+    assert entries == {*ROOMS, *FOUNDATION, "__init__", "py.typed"}
+
+
+def test_no_two_modules_import_each_other():
+    modules = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in FILES}
+    graph = {name: [other for other in imports(path) if other in modules] for name, path in modules.items()}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
 def test_importing_the_package_costs_next_to_nothing():
@@ -79,7 +74,9 @@ def test_importing_the_losses_does_not_import_plotting_or_the_lab():
 
 
 def test_what_starts_notebooks_and_sweeps_does_not_import_torch():
-    code = "import sys, workbench.cli, workbench.notebooks, workbench.notebook_worker, workbench.sweeps.engine"
+    code = (
+        "import sys, workbench.commands.cli, workbench.sweeps.notebooks, workbench.runs.worker, workbench.sweeps.engine"
+    )
     loaded = set(subprocess.check_output([sys.executable, "-c", f"{code}; print(*sys.modules)"], text=True).split())
     assert "papermill" in loaded
     assert "torch" not in loaded

@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from workbench.data import CrowdDataset, CrowdSample, Draw
-from workbench.data.epochs import balanced_epoch, count_groups
 from workbench.data.image_patches import ImagePatches
 from workbench.data.patches import TrainingPatches
+from workbench.sampling.epochs import balanced_epoch, count_groups
 
 
 class Numbered(CrowdDataset):

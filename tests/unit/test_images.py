@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from workbench.data.images import ImageError, image_size, read_image, read_pixels
+from workbench.data.files.images import ImageError, image_size, read_image, read_pixels
 
 # four colours in four corners, in blocks that JPEG keeps apart
 RED, GREEN, BLUE, GREY = (230, 20, 30), (20, 200, 40), (30, 40, 220), (128, 128, 128)

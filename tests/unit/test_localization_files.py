@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from workbench.localization_files import (
+from workbench.localization.formats import (
     Heads,
     heads_of_boxes,
     read_predictions,

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from workbench.localization_files import Heads
-from workbench.localization_scores import (
+from workbench.localization.formats import Heads
+from workbench.localization.scores import (
     Detection,
     average_precision,
     detection,

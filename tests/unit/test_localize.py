@@ -1,8 +1,8 @@
 import pytest
 
 from workbench.data import open_dataset
-from workbench.localize import localize
 from workbench.models import build_model
+from workbench.training.localize import localize
 
 
 def test_a_data_set_is_localized_image_by_image():

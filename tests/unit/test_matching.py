@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from workbench.matching import candidate_pairs, first_matched, match_points, matched_counts
+from workbench.localization.matching import candidate_pairs, first_matched, match_points, matched_counts
 
 
 def points(*pairs):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from workbench.noise import NOISE_MODELS, gaussian_noise, uniform_noise
+from workbench.data.noise import NOISE_MODELS, gaussian_noise, uniform_noise
 
 SIZE = (300.0, 400.0)
 

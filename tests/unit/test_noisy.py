@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from workbench.data import open_dataset
+from workbench.data.noisy import NoisyAnnotations
 from workbench.data.patches import TrainingPatches
 from workbench.data.sample import Draw
-from workbench.noisy import NoisyAnnotations
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from torch import nn
 from workbench.losses import build_loss, relative_local_counting
 from workbench.losses.hmode import attention_loss, importance_loss, total_loss
 from workbench.models import ModelOutput, build_model
-from workbench.objectives import Experts, Objective, Relative, build_objective
+from workbench.training.objective import Experts, Objective, Relative, build_objective
 
 
 class Fixed(nn.Module):

@@ -7,11 +7,11 @@ import json
 import pytest
 from test_reports import Page
 
-from workbench.records import Record, Timing
 from workbench.reports.formats import escape, text, to_csv, to_latex, to_markdown
 from workbench.reports.measured import collect_measurements
 from workbench.reports.paper_tables import Reading, Readings, Value, build_tables, read_readings
 from workbench.reports.site import write_site
+from workbench.runs.record import Record, Timing
 
 USUAL = {"dataset": "scenes", "dataset_options": {"preset": "small", "length": 80}, "model_options": {"width": 0.5}}
 USUAL |= {"sampler": "random", "epochs": 4, "convention": "paper", "root": None, "relative": {}, "loss_options": {}}

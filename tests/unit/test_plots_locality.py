@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from workbench.plots_locality import (
+from workbench.plots.locality import (
     mean_log_distances,
     show_bins,
     show_collisions,

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.plots_proximal import show_borders, show_gradient, show_projection
+from workbench.plots.proximal import show_borders, show_gradient, show_projection
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 import torch
 from matplotlib.quiver import Quiver
 
-from workbench.plots_transport import (
+from workbench.plots.transport import (
     COLUMN_COLORS,
     column_color,
     show_annotations,

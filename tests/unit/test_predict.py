@@ -2,9 +2,9 @@ import pytest
 import torch
 from PIL import Image
 
-from workbench.experiment import build_config, open_model, save_weights
 from workbench.models import build_model
-from workbench.predict import predict_density, predict_image, save_overlay
+from workbench.training.experiment import build_config, open_model, save_weights
+from workbench.training.predict import predict_density, predict_image, save_overlay
 
 OPTIONS = {"width": 0.25, "norm": "batch"}
 

@@ -15,10 +15,10 @@ from layouts import write_picture, write_shanghaitech
 from layouts_sets import WRITERS
 
 from workbench.data import Draw, open_dataset
+from workbench.data.check.validator import reader
+from workbench.data.files.preparing import prepare
 from workbench.data.patches import TrainingPatches
-from workbench.data.preparing import prepare
-from workbench.data.shanghaitech import ShanghaiTechA
-from workbench.data.validate import reader
+from workbench.data.readers.shanghaitech import ShanghaiTechA
 
 pytestmark = pytest.mark.pipeline
 
@@ -145,8 +145,8 @@ def test_a_damaged_image_stops_preparation_with_its_name_and_keeps_the_rest(tmp_
 SCRIPT = """
 import sys, torch
 torch.set_num_threads(1)
-from workbench.data.preparing import prepare
-from workbench.data.validate import reader
+from workbench.data.files.preparing import prepare
+from workbench.data.check.validator import reader
 prepare(reader("ucf_cc_50"), sys.argv[1], sys.argv[2], workers=int(sys.argv[3]))
 """
 

@@ -6,8 +6,8 @@ import torch
 from scipy.optimize import linprog, minimize
 
 from workbench.losses import build_loss
-from workbench.losses.nearest import FEW, grid, neighbours
 from workbench.losses.proximal_patches import divide
+from workbench.transport.nearest import FEW, grid, neighbours
 
 FORMS = ["l1", "l2", "simplex", "kl", "p2p", "gaussian"]
 SIZE = (5, 8)

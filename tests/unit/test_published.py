@@ -1,6 +1,6 @@
 import pytest
 
-from workbench.published import COLUMNS, published_files, read_published
+from workbench.reports.published import COLUMNS, published_files, read_published
 
 
 @pytest.mark.parametrize("paper", published_files())

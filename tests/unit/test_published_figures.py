@@ -4,10 +4,10 @@ from collections import Counter
 
 import pytest
 
-from workbench.project import project_root
-from workbench.published import published_files
+from workbench.io.project import project_root
 from workbench.reports.formats import text
 from workbench.reports.paper_tables import build_tables, read_readings
+from workbench.reports.published import published_files
 from workbench.sweeps.grid import combinations, read_grid
 
 # paper | table | method | backbone | data set | metric | what is printed

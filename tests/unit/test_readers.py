@@ -12,8 +12,8 @@ from layouts_sets import WRITERS, write_mall, write_nwpu_crowd, write_trancos, w
 from scipy.io import loadmat, savemat
 
 from workbench.data import collate, open_dataset
-from workbench.data.entries import Published
-from workbench.data.validate import reader, save_overlay, validate
+from workbench.data.check.validator import reader, save_overlay, validate
+from workbench.data.files.entries import Published
 from workbench.metrics import game, group_means
 
 EACH = pytest.mark.parametrize("name", sorted(WRITERS))

@@ -7,7 +7,7 @@ from layouts import write_shanghaitech
 from PIL import Image
 from typer.testing import CliRunner
 
-from workbench.cli import app
+from workbench.commands.cli import app
 
 pytestmark = pytest.mark.pipeline
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from workbench.records import Figure, Record, Table, Timing, number, plain, read_record, versions
+from workbench.runs.record import Figure, Record, Table, Timing, number, plain, read_record, versions
 
 TIMING = Timing(started="2026-01-02T03:04:05+00:00", seconds=1.5)
 

@@ -9,9 +9,9 @@ import pytest
 from matplotlib.figure import Figure as Drawing
 from PIL import Image
 
-from workbench.project import PROJECT, find_notebook, project_root
-from workbench.records import read_record
+from workbench.io.project import PROJECT, find_notebook, project_root
 from workbench.runs import start_run
+from workbench.runs.record import read_record
 
 
 def drawing(width: float = 2) -> Drawing:

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 from small_notebooks import write_notebook
 
-from workbench.notebook_status import Failure, Status
-from workbench.records import Figure, Record, Table, Timing
 from workbench.reports.page import collect, duration, numeric, render, shown, write_report
+from workbench.runs.record import Figure, Record, Table, Timing
+from workbench.runs.status import Failure, Status
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 

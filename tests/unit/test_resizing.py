@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from layouts import write_shanghaitech
 
 from workbench.data import open_dataset
-from workbench.data.resizing import resize_rule
+from workbench.data.files.resizing import resize_rule
 from workbench.data.transforms import resize_sample
 
 

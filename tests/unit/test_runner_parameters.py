@@ -3,7 +3,7 @@
 import pytest
 from small_notebooks import write_notebook
 
-from workbench.notebook_parameters import Parameter, read_parameters, typed_parameters
+from workbench.runs.parameters import Parameter, read_parameters, typed_parameters
 
 CELL = """\
 preset: str = "smoke"  # smoke, default or paper

@@ -6,12 +6,12 @@ import torch
 from torch.utils.data import DataLoader
 
 from workbench.data import open_dataset
-from workbench.data.epochs import count_groups
 from workbench.data.image_patches import ImagePatches
 from workbench.data.patches import TrainingPatches
 from workbench.data.sample import collate
 from workbench.sampling import SAMPLERS, build_sampler
 from workbench.sampling.batches import probabilities
+from workbench.sampling.epochs import count_groups
 from workbench.sampling.lsh import draw_projection, hash_codes
 from workbench.sampling.partition import partition_samples
 from workbench.sampling.zoom import zoom_rates

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.experiment import build_config, run_experiment
 from workbench.sampling import SAMPLERS
+from workbench.training.experiment import build_config, run_experiment
 
 pytestmark = pytest.mark.pipeline
 

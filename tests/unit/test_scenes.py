@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from workbench.data import open_dataset
-from workbench.data.scene_layout import Camera, Layout
-from workbench.data.scene_painting import MIN_VISIBLE, paint, people, seen
-from workbench.data.scene_sprites import TRAINING_FACES, body, faces, head, texture
-from workbench.data.scenes import PRESETS
+from workbench.data.scenes.dataset import PRESETS
+from workbench.data.scenes.layout import Camera, Layout
+from workbench.data.scenes.painting import MIN_VISIBLE, paint, people, seen
+from workbench.data.scenes.sprites import TRAINING_FACES, body, faces, head, texture
 
 SIZE = (96, 96)
 

@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from workbench.cli import app
-from workbench.localization_files import Heads, write_predictions, write_truth
+from workbench.commands.cli import app
+from workbench.localization.formats import Heads, write_predictions, write_truth
 
 pytestmark = pytest.mark.pipeline
 

@@ -9,7 +9,7 @@ from layouts import HALF, write_image_info, write_shanghaitech
 from scipy.io import savemat
 
 from workbench.data import open_dataset
-from workbench.data.shanghaitech import ShanghaiTech
+from workbench.data.readers.shanghaitech import ShanghaiTech
 from workbench.data.splits import hold_out
 
 

@@ -11,8 +11,8 @@ from layouts import write_image_info
 from scipy.io import savemat
 from scipy.sparse import eye_array
 
-from workbench.data.matlab import read_mat, unwrap
-from workbench.data.shanghaitech import ShanghaiTech
+from workbench.data.files.matlab import read_mat, unwrap
+from workbench.data.readers.shanghaitech import ShanghaiTech
 
 POINTS = np.random.default_rng(0).uniform(0, 100, (20, 2))
 

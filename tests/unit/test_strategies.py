@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from workbench.metrics import per_level
-from workbench.published import read_published
+from workbench.reports.published import read_published
 from workbench.sampling import SAMPLERS, build_sampler
-from workbench.strategies import (
+from workbench.study.strategies import (
     LEVELS,
     PUBLISHED,
     STRATEGIES,

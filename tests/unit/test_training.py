@@ -11,12 +11,19 @@ import torch
 
 from workbench.data import open_dataset
 from workbench.data.patches import TrainingPatches
-from workbench.evaluation import evaluate, scores
-from workbench.experiment import build_config, run_experiment
 from workbench.losses import CrowdLoss, build_loss
 from workbench.models import build_model
 from workbench.sampling import build_sampler
-from workbench.training import build_optimizer, build_schedule, fit, mean_density, random_state, restore_random_state
+from workbench.training.evaluation import evaluate, scores
+from workbench.training.experiment import build_config, run_experiment
+from workbench.training.loop import (
+    build_optimizer,
+    build_schedule,
+    fit,
+    mean_density,
+    random_state,
+    restore_random_state,
+)
 
 pytestmark = pytest.mark.pipeline
 
@@ -97,7 +104,7 @@ def test_kill_9(undisturbed, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     folder = tmp_path / "run"
     command = [
-        *(sys.executable, "-m", "workbench.cli", "train"),
+        *(sys.executable, "-m", "workbench.commands.cli", "train"),
         *("--config", str(tmp_path / "config.json"), "--out", str(folder)),
     ]
     # one thread here as there, else sums may differ in their last bit

@@ -7,8 +7,8 @@ import pytest
 from layouts import heads, write_image_info, write_shanghaitech
 from PIL import Image
 
-from workbench.data.folders import Published
-from workbench.data.validate import save_overlay, validate
+from workbench.data.check.validator import save_overlay, validate
+from workbench.data.files.folders import Published
 
 TRAIN, TEST = "part_A_final/train_data", "part_A_final/test_data"
 

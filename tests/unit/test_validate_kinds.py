@@ -9,8 +9,8 @@ from layouts_sets import write_ucf_qnrf, write_worldexpo10
 from PIL import Image
 from scipy.io import savemat
 
-from workbench.data.entries import Published
-from workbench.data.validate import validate
+from workbench.data.check.validator import validate
+from workbench.data.files.entries import Published
 
 SIZE = (72, 180)
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workbench.files import atomic_write
+from workbench.io.files import atomic_write
 from workbench.models.weights import misfit, read_state
 
 KEYS = {"identity", "model", "optimizer", "epsilon", "history", "random"}

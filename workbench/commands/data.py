@@ -17,7 +17,7 @@ Root = Annotated[
 def list_datasets(json: Json = False) -> None:
     """The data sets that can be opened by name, and where each is looked for when no root is given."""
     from workbench.data import DATASETS
-    from workbench.data.places import default_place
+    from workbench.data.files.places import default_place
     from workbench.registry import look_up
 
     rows: list[dict[str, Any]] = []
@@ -49,7 +49,7 @@ def check(
     json: Json = False,
 ) -> None:
     """Look through a copy of a data set: damaged or missing files, points outside, counts against the published."""
-    from workbench.data.validate import save_overlay, validate
+    from workbench.data.check.validator import save_overlay, validate
 
     report = validate(name, root)
     if json:
@@ -75,9 +75,9 @@ def prepare(
     json: Json = False,
 ) -> None:
     """Decode and resize every image once; goes on where it was stopped."""
-    from workbench.data.preparing import Done
-    from workbench.data.preparing import prepare as prepare_set
-    from workbench.data.validate import reader
+    from workbench.data.check.validator import reader
+    from workbench.data.files.preparing import Done
+    from workbench.data.files.preparing import prepare as prepare_set
 
     def progress(done: Done) -> None:
         seen = done.prepared + done.found

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from workbench.files import write_json, write_text
-from workbench.project import list_notebooks, project_root
+from workbench.io.files import write_json, write_text
+from workbench.io.project import list_notebooks, project_root
 
 LOOPBACK = "127.0.0.1"
 SETTINGS = {

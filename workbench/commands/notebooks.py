@@ -8,10 +8,10 @@ import typer
 
 from workbench.commands.output import Json, assignments, near, print_json
 from workbench.commands.sweep import execute_sweep
-from workbench.project import find_notebook, list_notebooks, project_root, runs_folder
+from workbench.io.project import find_notebook, list_notebooks, project_root, runs_folder
 
 if TYPE_CHECKING:
-    from workbench.notebook_status import Status
+    from workbench.runs.status import Status
 
 Preset = Annotated[str | None, typer.Option(help="smoke, default or paper; the notebook's own unless given.")]
 Timeout = Annotated[float | None, typer.Option(help="Seconds that one cell may take.")]
@@ -32,7 +32,7 @@ def run(
     json: Json = False,
 ) -> None:
     """Execute one notebook and say how it ended."""
-    from workbench.notebooks import run_notebook
+    from workbench.sweeps.notebooks import run_notebook
 
     path = find_notebook(notebook)
     folder = out or runs_folder() / path.stem
@@ -65,8 +65,8 @@ def report(
     json: Json = False,
 ) -> None:
     """Execute the notebooks and the sweeps, and render reports/index.html."""
-    from workbench.notebooks import run_notebooks
     from workbench.reports.site import write_site
+    from workbench.sweeps.notebooks import run_notebooks
 
     page = project_root() / "reports" / "index.html"
     statuses: list[Status] = []
@@ -119,7 +119,7 @@ def _explain(statuses: Sequence["Status"]) -> None:
 
 
 def _metrics(folder: Path) -> dict[str, Any]:
-    from workbench.records import read_record
+    from workbench.runs.record import read_record
 
     file = folder / "record.json"
     return dict(read_record(file).metrics) if file.is_file() else {}

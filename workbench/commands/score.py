@@ -8,7 +8,7 @@ import typer
 from workbench.commands.output import Json, near, print_json
 
 if TYPE_CHECKING:
-    from workbench.localization_scores import QnrfScores
+    from workbench.localization.scores import QnrfScores
 
 
 def score(
@@ -24,8 +24,8 @@ def score(
     json: Json = False,
 ) -> None:
     """Score predicted points: NWPU-Crowd's protocol with the file's own radii, fixed radii, UCF-QNRF's protocol."""
-    from workbench.localization_files import read_predictions, read_truth
-    from workbench.localization_scores import nwpu_scores, qnrf_scores, radius_scores
+    from workbench.localization.formats import read_predictions, read_truth
+    from workbench.localization.scores import nwpu_scores, qnrf_scores, radius_scores
     from workbench.metrics import count_scores
 
     found, heads = read_predictions(predictions), read_truth(truth)
@@ -70,8 +70,8 @@ def save_plot(scores: "QnrfScores", path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from workbench.files import atomic_write
-    from workbench.plots_localization import show_radius_scores
+    from workbench.io.files import atomic_write
+    from workbench.plots.localization import show_radius_scores
 
     figure = Figure(figsize=(6, 3.8), layout="constrained")
     FigureCanvasAgg(figure)

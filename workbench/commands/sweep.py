@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from workbench.commands.output import Json, assignments, near, parse, print_json
-from workbench.project import runs_folder
+from workbench.io.project import runs_folder
 
 if TYPE_CHECKING:
     from workbench.sweeps.cell import Outcome

@@ -30,7 +30,7 @@ def train(
     """Train a model, choose its weights on held-out images and score them on the test images."""
     values = _config(config, assignments(parameter or []))
     values |= {key: value for key, value in (("devices", devices), ("strategy", strategy)) if value is not None}
-    from workbench.experiment import build_config, run_experiment
+    from workbench.training.experiment import build_config, run_experiment
 
     record = run_experiment(build_config(**values), out, on_epoch=partial(_progress, err=json))
     if json:
@@ -57,8 +57,8 @@ def predict(
     json: Json = False,
 ) -> None:
     """Count the people in pictures, of any size."""
-    from workbench.experiment import open_model
-    from workbench.predict import predict_image, save_overlay
+    from workbench.training.experiment import open_model
+    from workbench.training.predict import predict_image, save_overlay
 
     model = open_model(weights)
     rows = []

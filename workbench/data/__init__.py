@@ -3,25 +3,26 @@
 from pathlib import Path
 from typing import Any
 
-from workbench.data.sample import CrowdBatch, CrowdDataset, CrowdSample, Draw, collate
+from workbench.data.dataset import CrowdDataset
+from workbench.data.sample import CrowdBatch, CrowdSample, Draw, collate
 from workbench.registry import build
 
 DATASETS = {
-    "cifar10": "workbench.data.pictures:CIFAR10",
-    "digits": "workbench.data.digits:Digits",
-    "folder": "workbench.data.folder:Folder",
-    "jhu_crowd": "workbench.data.jhu_crowd:JHUCrowd",
-    "mall": "workbench.data.mall:Mall",
-    "nwpu_crowd": "workbench.data.nwpu_crowd:NWPUCrowd",
-    "scenes": "workbench.data.scenes:Scenes",
-    "shanghaitech_a": "workbench.data.shanghaitech:ShanghaiTechA",
-    "shanghaitech_b": "workbench.data.shanghaitech:ShanghaiTechB",
-    "shanghaitech_rgbd": "workbench.data.shanghaitech_rgbd:ShanghaiTechRGBD",
-    "stl10": "workbench.data.pictures:STL10",
-    "trancos": "workbench.data.trancos:Trancos",
-    "ucf_cc_50": "workbench.data.ucf_cc_50:UCFCC50",
-    "ucf_qnrf": "workbench.data.ucf_qnrf:UCFQNRF",
-    "worldexpo10": "workbench.data.worldexpo10:WorldExpo10",
+    "cifar10": "workbench.data.readers.pictures:CIFAR10",
+    "digits": "workbench.data.readers.digits:Digits",
+    "folder": "workbench.data.readers.folder:Folder",
+    "jhu_crowd": "workbench.data.readers.jhu_crowd:JHUCrowd",
+    "mall": "workbench.data.readers.mall:Mall",
+    "nwpu_crowd": "workbench.data.readers.nwpu_crowd:NWPUCrowd",
+    "scenes": "workbench.data.scenes.dataset:Scenes",
+    "shanghaitech_a": "workbench.data.readers.shanghaitech:ShanghaiTechA",
+    "shanghaitech_b": "workbench.data.readers.shanghaitech:ShanghaiTechB",
+    "shanghaitech_rgbd": "workbench.data.readers.shanghaitech_rgbd:ShanghaiTechRGBD",
+    "stl10": "workbench.data.readers.pictures:STL10",
+    "trancos": "workbench.data.readers.trancos:Trancos",
+    "ucf_cc_50": "workbench.data.readers.ucf_cc_50:UCFCC50",
+    "ucf_qnrf": "workbench.data.readers.ucf_qnrf:UCFQNRF",
+    "worldexpo10": "workbench.data.readers.worldexpo10:WorldExpo10",
 }
 
 __all__ = ["DATASETS", "CrowdBatch", "CrowdDataset", "CrowdSample", "Draw", "collate", "open_dataset"]

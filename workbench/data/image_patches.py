@@ -5,7 +5,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.checks import check_whole
-from workbench.data.sample import CrowdDataset, CrowdSample, Draw, Window
+from workbench.data.dataset import CrowdDataset
+from workbench.data.sample import CrowdSample, Draw, Window
 from workbench.data.transforms import flip_sample, pad_sample, resize_sample
 from workbench.data.zooming import zoom_window
 from workbench.points import crop

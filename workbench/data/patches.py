@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.checks import check_whole
-from workbench.data.sample import CrowdBatch, CrowdDataset, CrowdSample, Draw, Window, collate
+from workbench.data.dataset import CrowdDataset
+from workbench.data.sample import CrowdBatch, CrowdSample, Draw, Window, collate
 from workbench.data.transforms import crop_sample, flip_sample, grey_image, pad_sample, resize_sample
 
 __all__ = ["CrowdBatch", "TrainingPatches", "collate"]

@@ -5,7 +5,7 @@ import torch
 from workbench.density import density_map, resize_density
 from workbench.exercises.exercise import Exercise
 from workbench.localization import ot_m
-from workbench.localization_scores import detection
+from workbench.localization.scores import detection
 from workbench.metrics import mae
 from workbench.points import cell_of
 

@@ -15,13 +15,13 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from workbench.data import open_dataset
-from workbench.evaluation import inference
 from workbench.explore.base import Explorer, new_figure, slider
 from workbench.explore.ground import picture_bytes
 from workbench.models.base import CountingModel, ModelOutput
-from workbench.plots import show_density, show_image
-from workbench.plots_hmode import SCALES, show_weights
-from workbench.plots_transport import COLUMN_COLORS
+from workbench.plots.basic import show_density, show_image
+from workbench.plots.hmode import SCALES, show_weights
+from workbench.plots.transport import COLUMN_COLORS
+from workbench.training.evaluation import inference
 
 
 class ExpertsCanvas(anywidget.AnyWidget):
@@ -120,9 +120,9 @@ class ExpertsExplorer(Explorer):
 
 def small_mixture() -> CountingModel:
     """HMoDE as notebook 400 trains it at its smoke preset, on made scenes; trained once and kept with the runs."""
-    from workbench.comparison import network_config
-    from workbench.experiment import open_model, run_once
-    from workbench.project import runs_folder
+    from workbench.io.project import runs_folder
+    from workbench.study.comparison import network_config
+    from workbench.training.experiment import open_model, run_once
 
     config = network_config("l2", {"sigma": 6.4}, seed=0, length=48, epochs=3, width=0.0625, model="hmode")
     _, folder = run_once(config, runs_folder() / "experiments")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from workbench.checks import check_positive
 from workbench.density import density_map
-from workbench.plots_transport import COLUMN_COLORS
+from workbench.plots.transport import COLUMN_COLORS
 from workbench.points import cell_centres
 from workbench.tensor_checks import check_not_negative, check_points, check_tensor
 

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from workbench.plots import show_history
+from workbench.plots.basic import show_history
 
 
 class LiveHistory:

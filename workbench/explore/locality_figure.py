@@ -8,8 +8,8 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from workbench.data.sample import CrowdSample, Window
-from workbench.plots import BLUE, GREY, ORANGE, RED, show_image, show_points
-from workbench.plots_locality import show_zoom
+from workbench.plots.basic import BLUE, GREY, ORANGE, RED, show_image, show_points
+from workbench.plots.locality import show_zoom
 from workbench.sampling.partition import Partition
 from workbench.sampling.zoom import zoom_rates
 

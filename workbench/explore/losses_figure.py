@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from workbench.explore.losses_state import Verdict
-from workbench.plots import BLUE, GREY, RED, show_points
+from workbench.plots.basic import BLUE, GREY, RED, show_points
 
 TERM_COLORS = (BLUE, RED)  # raises the loss, lowers it
 

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.descent import descent
 from workbench.losses import CrowdLoss, build_loss
+from workbench.study.descent import descent
 
 USUAL: dict[str, dict[str, Any]] = {"generalized": {"cost_offset": 1.0}}
 """Without the offset a person found exactly costs more than one missed, see :class:`GeneralizedLoss`."""
@@ -79,7 +79,7 @@ class Descents:
         points: (N, 2), image pixels.
         start: (H, W), people per cell; where it is nearly empty it is raised to ``FLOOR``.
         steps: of each descent.
-        rate: of each descent, see :func:`workbench.descent.descend`.
+        rate: of each descent, see :func:`workbench.study.descent.descend`.
     """
 
     def __init__(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from workbench.adversarial import margins
 from workbench.adversarial.attacks import input_gradient
 from workbench.adversarial.training import Recipe, fit
-from workbench.data.digits import Digits
+from workbench.data.readers.digits import Digits
 from workbench.explore.base import Explorer, Picture, menu, slider
 from workbench.explore.margins_figure import draw_margins
 from workbench.models.classifiers import build_classifier

@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from workbench.plots import BLUE, GREY, RED, show_image
-from workbench.plots_adversarial import show_margins
+from workbench.plots.adversarial import show_margins
+from workbench.plots.basic import BLUE, GREY, RED, show_image
 
 
 def draw_margins(

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from workbench.explore.plan_state import SolvedPlan, strongest
-from workbench.plots_transport import column_color, show_annotations
+from workbench.plots.transport import column_color, show_annotations
 from workbench.points import cell_centres
 
 

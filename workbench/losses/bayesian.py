@@ -8,9 +8,9 @@ from torch import Tensor
 
 from workbench.checks import check_positive
 from workbench.losses.base import CrowdLoss
-from workbench.losses.nearest import as_array, grid, nearest
 from workbench.points import cell_axis, cell_centres
 from workbench.tensor_checks import check_points, check_tensor
+from workbench.transport.nearest import as_array, grid, nearest
 
 PAPER_RATIO, OFFICIAL_RATIO = 0.15, 1.0
 CHUNK = 1 << 20  # entries of a cells x annotations block at a time, for the cells that need the log domain

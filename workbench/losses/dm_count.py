@@ -8,10 +8,10 @@ from torch import Tensor
 
 from workbench.checks import check_positive, check_whole
 from workbench.losses.base import CrowdLoss
-from workbench.losses.dm_count_exact import solve_grid
-from workbench.losses.dm_count_official import published_plan
-from workbench.losses.nearest import as_array
 from workbench.points import dot_map
+from workbench.transport.dm_count_exact import solve_grid
+from workbench.transport.dm_count_official import published_plan
+from workbench.transport.nearest import as_array
 
 GUARD = 1e-8  # square people: below about 1e-4 people there is no distribution to match
 

@@ -18,9 +18,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.losses.generalized_schedule import Published, PublishedSchedule, published_solution
 from workbench.losses.generalized_terms import divergence
 from workbench.transport import TransportCost
+from workbench.transport.published_schedule import Published, PublishedSchedule, published_solution
 
 
 def official_terms(

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from workbench.losses.nearest import Array, Indices, as_array, grid, merge, nearest, neighbours
+from workbench.transport.nearest import Array, Indices, as_array, grid, merge, nearest, neighbours
 
 COSTS: dict[str, Callable[[Array], Array]] = {
     "exponential": lambda ratio: np.expm1(ratio) / math.expm1(1),

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from workbench.project import project_root
+from workbench.io.project import project_root
 from workbench.reports.measured import MACHINE, Measurement, describe, effort, matches
 
 LEAST_PAIRS = 5

@@ -5,7 +5,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from workbench.files import write_bytes
+from workbench.io.files import write_bytes
 from workbench.reports.claims import Evidence
 from workbench.reports.measured import Measurement, by_setting, describe, effort
 from workbench.reports.paper_tables import PaperTable

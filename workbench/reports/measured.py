@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from workbench.records import read_record
+from workbench.runs.record import read_record
 
 PLACES = ("experiments/*/record.json", "sweeps/*/cells/*/result/record.json")
 # What a result does not depend on, or says nothing about it.
@@ -56,7 +56,7 @@ def collect_measurements(runs_dir: str | Path, places: Sequence[str] = PLACES) -
     configuration's (a notebook's own parameters) are left out, and so are records that cannot be read: the page of what
     ran shows them.
     """
-    from workbench.configuration import Config
+    from workbench.training.config import Config
 
     found: dict[str, Measurement] = {}
     for path in sorted(path for place in places for path in Path(runs_dir).glob(place)):

@@ -11,10 +11,10 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from workbench.files import write_text
-from workbench.notebook_status import Status, read_status
-from workbench.records import Cell, Record, Table, now, read_record
-from workbench.runs import DOTS_PER_INCH
+from workbench.io.files import write_text
+from workbench.runs.run import DOTS_PER_INCH
+from workbench.runs.record import Cell, Record, Table, now, read_record
+from workbench.runs.status import Status, read_status
 
 STATES = {
     "completed": "completed",

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from workbench.project import project_root
-from workbench.published import read_published
+from workbench.io.project import project_root
 from workbench.reports.measured import MACHINE, Measurement, by_setting, describe, effort, matches
+from workbench.reports.published import read_published
 
 if TYPE_CHECKING:
     from pandas import DataFrame

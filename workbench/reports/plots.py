@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from workbench.plots import BLUE, GREEN, GREY, ORANGE, RED
+from workbench.plots.basic import BLUE, GREEN, GREY, ORANGE, RED
 from workbench.reports.claims import Evidence
 from workbench.reports.paper_tables import PaperTable
 

@@ -6,14 +6,14 @@
 from pathlib import Path
 from typing import Any
 
-from workbench.files import write_text
-from workbench.records import now
+from workbench.io.files import write_text
 from workbench.reports.claims import read_claims, weigh
 from workbench.reports.figures import draw_figures
 from workbench.reports.formats import heads, text, to_csv, to_latex, to_markdown
 from workbench.reports.measured import collect_measurements
 from workbench.reports.page import templates, write_report
 from workbench.reports.paper_tables import PaperTable, build_tables, read_readings
+from workbench.runs.record import now
 from workbench.sweeps.summary import collect_sweeps
 
 PAGES = {"tables": "Tables", "figures": "Figures", "claims": "Claims", "sweeps": "Sweeps"}

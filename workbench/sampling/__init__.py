@@ -3,7 +3,7 @@
 import inspect
 from typing import Any
 
-from workbench.data.sample import CrowdDataset
+from workbench.data.dataset import CrowdDataset
 from workbench.registry import build, look_up
 
 SAMPLERS = {

@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float
 
 from workbench.checks import check_positive
-from workbench.data.epochs import balanced_epoch, count_groups
 from workbench.data.image_patches import ImagePatches
 from workbench.data.sample import Draw
 from workbench.sampling.base import EpochBatches, Memory, in_batches, make_draws
+from workbench.sampling.epochs import balanced_epoch, count_groups
 
 
 class RandomBatches(EpochBatches):

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
 from workbench.checks import check_choice, check_whole
-from workbench.data.epochs import count_groups
+from workbench.sampling.epochs import count_groups
 
 SPACINGS = ("width", "count")
 

@@ -19,10 +19,10 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
-from workbench.files import write_json
-from workbench.notebook_status import Failure, Job, Status, log_tail, read_status
-from workbench.records import now, read_record
-from workbench.source import source_digest
+from workbench.io.files import write_json
+from workbench.io.source import source_digest
+from workbench.runs.record import now, read_record
+from workbench.runs.status import Failure, Job, Status, log_tail, read_status
 from workbench.sweeps.plan import Cell, notebook_digest
 
 State = Literal["done", "failed", "missing"]
@@ -111,7 +111,7 @@ def _attempt(cell: Cell, threads: int | None) -> Outcome:
 
 def _execute(cell: Cell, notebook: Path, threads: int | None) -> tuple[Status, Path]:
     """Execute the notebook into a folder that no earlier attempt knows."""
-    from workbench.notebook_worker import execute
+    from workbench.runs.worker import execute
 
     for left in cell.folder.glob("work-*"):  # by attempts that were killed; the lock is ours
         shutil.rmtree(left, ignore_errors=True)
@@ -152,7 +152,7 @@ def _without_record(work: Path) -> dict[str, object]:
 
 def _train(cell: Cell) -> tuple[Status, Path]:
     """Train in a folder that the next attempt takes up: a checkpoint there is where it goes on."""
-    from workbench.experiment import build_config, run_experiment
+    from workbench.training.experiment import build_config, run_experiment
 
     work = cell.folder / "work-train"
     config = build_config(**cell.parameters)

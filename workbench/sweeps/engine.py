@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from workbench.checks import check_whole
-from workbench.files import write_json
-from workbench.notebook_status import THREAD_VARIABLES
-from workbench.records import now
+from workbench.io.files import write_json
+from workbench.runs.record import now
+from workbench.runs.status import THREAD_VARIABLES
 from workbench.sweeps.cell import Outcome, run_cell
 from workbench.sweeps.grid import Grid
 from workbench.sweeps.plan import Cell

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from workbench.notebook_parameters import read_notebook, read_parameters, typed_parameters
-from workbench.project import find_notebook
-from workbench.source import source_digest
+from workbench.io.project import find_notebook
+from workbench.io.source import source_digest
+from workbench.runs.parameters import read_notebook, read_parameters, typed_parameters
 from workbench.sweeps.grid import Grid, combinations
 
 TRAIN = "train"
@@ -119,7 +119,7 @@ def notebook_digest(notebook: str | Path) -> str:
 
 
 def _trainings(grid: Grid) -> Iterator[Planned]:
-    from workbench.configuration import build_config, check_config
+    from workbench.training.config import build_config, check_config
 
     if grid.preset is not None:
         raise ValueError(f"grid {grid.name}: preset belongs to notebooks, expected none for a training")

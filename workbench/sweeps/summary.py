@@ -5,8 +5,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from workbench.notebook_status import Failure, read_status
-from workbench.records import read_record
+from workbench.runs.record import read_record
+from workbench.runs.status import Failure, read_status
 from workbench.sweeps.cell import State, cell_state
 
 SHOWN = ("mae", "mae_sparse", "mae_dense", "f1", "rmse")

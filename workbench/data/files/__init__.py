@@ -1,0 +1,1 @@
+"""What the readers share: entries, images, MATLAB files, regions, new sizes, prepared copies."""

@@ -1,0 +1,82 @@
+"""Preparing a whole data set at once."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch.utils.data import DataLoader, Dataset
+
+from workbench.checks import check_whole
+from workbench.data.files.entries import Entry
+from workbench.data.files.folders import FileDataset
+
+
+class Done(NamedTuple):
+    """How far preparation is: images prepared now, images that were there, images in all."""
+
+    prepared: int
+    found: int
+    images: int
+
+
+class _Preparation(Dataset[bool | Exception]):
+    """Asking for an item prepares it; says whether it had to be, or what went wrong."""
+
+    def __init__(self, dataset: FileDataset, entries: list[Entry]) -> None:
+        self.dataset, self.entries = dataset, entries
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, index: int) -> bool | Exception:
+        entry = self.entries[index]
+        assert self.dataset.prepared is not None
+        if self.dataset.prepared.find(entry) is not None:
+            return False
+        try:
+            self.dataset.prepared.write(entry, self.dataset.load(entry))
+        except (OSError, ValueError) as error:  # a worker's own would come wrapped in its traceback
+            return error
+        return True
+
+
+def prepare(
+    cls: type[FileDataset],
+    root: str | Path | None,
+    folder: str | Path,
+    *,
+    workers: int = 0,
+    on_done: Callable[[Done], None] | None = None,
+    **options: Any,
+) -> tuple[Done, Path]:
+    """Decode, resize and keep every image of a data set; goes on where an earlier call was stopped.
+
+    Args:
+        cls: its reader.
+        root: the folder that holds it.
+        folder: where prepared sets lie; what training is told as ``prepared``.
+        workers: processes beside this one.
+        on_done: told after each image.
+        options: the reader's own options; training must name the same ones.
+
+    Returns:
+        How many were prepared, and the folder that holds them.
+
+    Raises:
+        FileNotFoundError: files of the data set are missing.
+        ValueError: a file is damaged; what was prepared before it stays.
+        OSError: the folder cannot be written.
+    """
+    check_whole(workers, "workers", least=0)
+    dataset = cls(root, "test", prepared=folder, **options)
+    entries = [entry for part in cls.parts_of(dataset.root) for entry in dataset.complete(part)]
+    loader = DataLoader(_Preparation(dataset, entries), batch_size=None, num_workers=workers)
+    done = Done(0, 0, len(entries))
+    for prepared in loader:
+        if isinstance(prepared, Exception):
+            raise prepared
+        done = Done(done.prepared + bool(prepared), done.found + (not prepared), done.images)
+        if on_done:
+            on_done(done)
+    assert dataset.prepared is not None
+    return done, dataset.prepared.folder

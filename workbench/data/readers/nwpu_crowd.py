@@ -1,0 +1,164 @@
+"""NWPU-Crowd."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from workbench.checks import check_choice
+from workbench.data.files.entries import (
+    Annotation,
+    Entry,
+    Published,
+    as_boxes,
+    as_number,
+    as_points,
+    heights,
+    image_files,
+)
+from workbench.data.files.folders import FileDataset
+from workbench.data.files.images import MAX_PIXELS
+from workbench.data.files.matlab import read_variables, unwrap
+from workbench.data.splits import hold_out
+from workbench.io.text import read_object, read_text
+
+LEVELS = (("S0", 0), ("S1", 100), ("S2", 500), ("S3", 5_000), ("S4", float("inf")))
+"""The benchmark's scene levels, each with the most people in an image of it."""
+
+VALIDATION = {*range(3_110, 3_610)} - {3_169} | {3_098}
+ANNOTATED = 3_609
+
+
+class NWPUCrowd(FileDataset):
+    """NWPU-Crowd: 5,109 photographs with nobody to 20,033 people, a point and a box on every head.
+
+    ``images/0001.jpg`` with ``jsons/0001.json`` (``human_num``, ``points``, ``boxes``: x1, y1, x2, y2) or, where there
+    is no such folder, ``mats/0001.mat`` (``annPoints``, ``annBoxes``). ``train.txt`` and ``val.txt`` list the parts, a
+    number first in each line; without them the published numbers are taken. Samples know boxes, head sizes and the
+    benchmark's level S0 to S4. The annotations of the test images are not published: samples of "test" have
+    ``annotated=False``, and asking for their number of people is an error.
+
+    Args:
+        root: as in :class:`~workbench.data.files.folders.FileDataset`, and so the other arguments and errors.
+        split: "train", "val", "trainval" or "test".
+        evaluate_on: "test", or "val" to score on the official validation part: then that is "test", and "val" is held
+            out of the training part, so that it does not serve to choose a model.
+        validation: only with ``evaluate_on="val"``; see there.
+        seed: see there.
+        outside: see there.
+        stated: see there.
+        roi: see there.
+        resize: see there.
+        prepared: see there.
+        max_pixels: see there.
+
+    Reference:
+        Wang et al., "NWPU-Crowd: A Large-Scale Benchmark for Crowd Counting and Localization", TPAMI 2020.
+    """
+
+    name = "nwpu_crowd"
+    title = "NWPU-Crowd"
+    parts = ("train", "val", "test")
+    published: ClassVar = {
+        "train": Published(images=3_109),
+        "val": Published(images=500),
+        "test": Published(images=1_500),
+        "all": Published(images=5_109),
+    }
+
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        split: str = "train",
+        *,
+        evaluate_on: str = "test",
+        validation: float | None = None,
+        seed: int = 0,
+        outside: str = "raise",
+        stated: str = "raise",
+        roi: str = "black",
+        resize: str = "none",
+        prepared: str | Path | None = None,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        check_choice(evaluate_on, ("test", "val"), "evaluate_on")
+        self.evaluate_on = evaluate_on
+        super().__init__(
+            root,
+            split,
+            validation=validation,
+            seed=seed,
+            outside=outside,
+            stated=stated,
+            roi=roi,
+            resize=resize,
+            prepared=prepared,
+            max_pixels=max_pixels,
+        )
+
+    @classmethod
+    def entries(cls, root: Path, part: str) -> Sequence[Entry]:
+        """The images of a part in the order of their numbers, each with where its annotation belongs."""
+        folder, suffix = (root / "jsons", ".json") if (root / "jsons").is_dir() else (root / "mats", ".mat")
+        images = {image.stem: image for image in image_files(root / "images")}
+        if part == "test":
+            labelled = {*_listed(root, "train", images), *_listed(root, "val", images)}
+            return [Entry(name, image, None) for name, image in images.items() if name not in labelled]
+        names = _listed(root, part, images)
+        return [Entry(n, images.get(n, root / "images" / f"{n}.jpg"), folder / f"{n}{suffix}") for n in names]
+
+    @staticmethod
+    def read_annotation(path: Path) -> Annotation:
+        """Points, boxes and number of one JSON or MATLAB file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: damaged, or not as many boxes as points.
+        """
+        if path.suffix == ".json":
+            found = read_object(path, "human_num", "points")
+            points, boxes, stated = found["points"], found.get("boxes"), as_number(found["human_num"])
+            if stated is None:
+                raise ValueError(f"{path} states human_num {found['human_num']!r}, expected a whole number")
+        else:
+            variables = {name: unwrap(value) for name, value in read_variables(path).items()}
+            if "annPoints" not in variables:
+                held = ", ".join(map(repr, variables)) or "nothing"
+                raise ValueError(f"{path} holds {held}, expected the variable 'annPoints'")
+            points, boxes, stated = variables["annPoints"], variables.get("annBoxes"), None
+        where = as_points(points, path)
+        level = next(name for name, most in LEVELS if len(where) <= most)
+        if boxes is None:
+            return Annotation(where, stated, level=level)
+        heads = as_boxes(boxes, path)
+        if len(heads) != len(where):
+            raise ValueError(f"{path} holds {len(heads)} boxes and {len(where)} points, expected as many")
+        return Annotation(where, stated, boxes=heads, head_sizes=heights(heads), level=level)
+
+    def choose(self, split: str, validation: float | None, seed: int) -> Sequence[Entry]:
+        """The entries of a split, where wanted with the validation part in the place of the test part."""
+        if self.evaluate_on == "test":
+            return super().choose(split, validation, seed)
+        if split == "test":
+            return self.complete("val")
+        entries = self.complete("train")
+        share = self.share if validation is None else validation
+        return [entries[i] for i in hold_out(len(entries), split, validation=share, seed=seed)]
+
+
+def _listed(root: Path, part: str, images: dict[str, Path]) -> list[str]:
+    """The names of the images of "train" or "val"."""
+    file = root / f"{part}.txt"
+    if file.is_file():
+        lines = [line.split() for line in read_text(file, "list").splitlines()]
+        names = [line[0].removesuffix(".jpg") for line in lines if line]
+        wrong = next((name for name in names if not name.isdecimal()), None)
+        if wrong is not None:
+            raise ValueError(f"{file} lists {wrong[:60]!r}, expected numbers of images")
+        if not names:
+            raise FileNotFoundError(f"{file} lists no images")
+        return names
+    numbers = {name: int(name) for name in images if name.isdecimal() and int(name) <= ANNOTATED}
+    names = [name for name, number in numbers.items() if (number in VALIDATION) == (part == "val")]
+    if not names:
+        raise FileNotFoundError(f"there is no {file}, and {root / 'images'} holds no image of that part")
+    return names

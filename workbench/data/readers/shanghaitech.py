@@ -1,0 +1,106 @@
+"""ShanghaiTech, parts A and B."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from workbench.data.files.entries import Annotation, Entry, Published, as_number, as_points, image_files
+from workbench.data.files.folders import FileDataset
+from workbench.data.files.matlab import read_mat, unwrap
+
+FOLDERS = {"train": "train_data", "test": "test_data"}
+TRUTH = ("ground-truth", "ground_truth")
+
+
+def part_folder(root: Path, part: str) -> Path:
+    """The folder of part "A" or "B": ``root`` itself, or ``part_A`` or ``part_A_final`` within it.
+
+    Raises:
+        FileNotFoundError: none of them holds ``train_data`` or ``test_data``.
+    """
+    names = (f"part_{part}", f"part_{part}_final")
+    inner = [root / name for name in names]
+    # a folder that carries the other part's name is not taken for this one
+    own = [root] if not root.resolve().name.lower().startswith("part_") or root.resolve().name in names else []
+    for folder in (*inner, *own):
+        if any((folder / name).is_dir() for name in FOLDERS.values()):
+            return folder
+    raise FileNotFoundError(
+        f"{root} is not ShanghaiTech part {part}: expected it, or {names[0]} or {names[1]} within it, to hold "
+        "train_data and test_data"
+    )
+
+
+class ShanghaiTech(FileDataset):
+    """One part of ShanghaiTech: photographs with a point on every head.
+
+    ``{train_data,test_data}/images/IMG_n.jpg`` with ``{ground-truth,ground_truth}/GT_IMG_n.mat``, whose variable
+    ``image_info`` is a cell of a struct of ``location`` (N x 2, x then y) and ``number``. Arguments and errors as in
+    :class:`~workbench.data.files.folders.FileDataset`.
+
+    Reference:
+        Zhang et al., "Single-Image Crowd Counting via Multi-Column Convolutional Neural Network", CVPR 2016.
+    """
+
+    part: ClassVar[str]
+
+    @classmethod
+    def entries(cls, root: Path, part: str) -> Sequence[Entry]:
+        """The images of "train" or "test" in natural order, each with where its annotation belongs."""
+        folder = part_folder(root, cls.part) / FOLDERS[part]
+        images = image_files(folder / "images")
+        truths = [folder / name for name in TRUTH]
+        truth = next((path for path in truths if path.is_dir()), truths[0])
+        return [Entry(image.stem, image, truth / f"GT_{image.stem}.mat") for image in images]
+
+    @staticmethod
+    def read_annotation(path: Path) -> Annotation:
+        """Points and number of one ``GT_IMG_n.mat``.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: damaged, another variable, other fields, or points that are not N x 2 finite numbers.
+        """
+        info = unwrap(read_mat(path, "image_info"))
+        fields = getattr(getattr(info, "dtype", None), "names", None) or ()
+        if "location" not in fields:
+            raise ValueError(
+                f"{path}: image_info is {_describe(info, fields)}, expected a struct with the field 'location'"
+            )
+        number = as_number(unwrap(info["number"])) if "number" in fields else None
+        return Annotation(as_points(unwrap(info["location"]), path), number)
+
+
+def _describe(info: object, fields: Sequence[str]) -> str:
+    if fields:
+        return f"a struct with the fields {', '.join(map(repr, fields))}"
+    return f"an array of shape {info.shape}" if isinstance(info, np.ndarray) else f"a {type(info).__name__}"
+
+
+class ShanghaiTechA(ShanghaiTech):
+    """ShanghaiTech part A: 482 photographs of dense crowds."""
+
+    name = "shanghaitech_a"
+    title = "ShanghaiTech part A"
+    part = "A"
+    published: ClassVar = {
+        "train": Published(images=300),
+        "test": Published(images=182, people=78_970, least=66, most=2_256),
+        "all": Published(images=482, people=241_677),
+    }
+
+
+class ShanghaiTechB(ShanghaiTech):
+    """ShanghaiTech part B: 716 photographs of streets, 768 x 1024 pixels."""
+
+    name = "shanghaitech_b"
+    title = "ShanghaiTech part B"
+    part = "B"
+    published: ClassVar = {
+        "train": Published(images=400),
+        "test": Published(images=316, people=39_208, least=9, most=539),
+        "all": Published(images=716, people=88_488),
+    }
+    remarks: ClassVar = {("train", "IMG_108"): "its annotation is known to be wrong in the published set"}

@@ -1,0 +1,66 @@
+"""TRANCOS."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from jaxtyping import Bool
+from torch import Tensor
+
+from workbench.data.files.entries import Annotation, Entry, Published, as_points
+from workbench.data.files.folders import FileDataset
+from workbench.data.files.regions import read_map
+from workbench.io.text import read_rows, read_text
+
+LISTS = {"train": "training", "val": "validation", "test": "test"}
+
+
+class Trancos(FileDataset):
+    """TRANCOS: 1,244 pictures of traffic cameras with a point on every vehicle.
+
+    ``images/image-1-000001.jpg`` with ``.txt`` (x and y of a vehicle a line, counted in pixels from one as MATLAB
+    does: the centre of pixel 1 is at 0.5 here) and ``image-1-000001mask.mat`` (``BW``, H x W: the region of interest,
+    inside which alone vehicles are counted). ``image_sets/{training,validation,test}.txt`` list the parts. The usual
+    score is GAME (:func:`workbench.metrics.game`). Arguments and errors as in
+    :class:`~workbench.data.files.folders.FileDataset`.
+
+    Reference:
+        Guerrero-Gómez-Olmedo et al., "Extremely Overlapping Vehicle Counting", IbPRIA 2015.
+    """
+
+    name = "trancos"
+    title = "TRANCOS"
+    truths = "image-*"
+    parts = ("train", "val", "test")
+    published: ClassVar = {"all": Published(images=1_244, people=46_796)}
+
+    @classmethod
+    def entries(cls, root: Path, part: str) -> Sequence[Entry]:
+        """The images that the part's list names, each with where its points and its mask belong."""
+        file, images = root / "image_sets" / f"{LISTS[part]}.txt", root / "images"
+        names = [line.strip() for line in read_text(file, "list").splitlines() if line.strip()]
+        if not names:
+            raise FileNotFoundError(f"{file} lists no images")
+        entries = []
+        for name in names:
+            image = images / name
+            if Path(name).name != name or not image.suffix:
+                raise ValueError(f"{file} lists {name[:60]!r}, expected names such as image-1-000001.jpg")
+            mask = images / f"{image.stem}mask.mat"
+            entries.append(Entry(image.stem, image, image.with_suffix(".txt"), {"roi": mask}))
+        return entries
+
+    @staticmethod
+    def read_annotation(path: Path) -> Annotation:
+        """Points of one text file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: a line that is not two numbers.
+        """
+        return Annotation(as_points(read_rows(path, 2), path) - 0.5)
+
+    @classmethod
+    def read_roi(cls, entry: Entry, size: tuple[int, int]) -> Bool[Tensor, "h w"]:
+        """The image's mask."""
+        return read_map(entry.beside["roi"], size, "BW") > 0

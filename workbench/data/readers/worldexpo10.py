@@ -1,0 +1,88 @@
+"""WorldExpo'10."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from workbench.data.files.entries import Annotation, Entry, Published, as_number, as_points, image_files
+from workbench.data.files.folders import FileDataset
+from workbench.data.files.matlab import read_variables, unwrap
+from workbench.data.files.regions import read_map, read_polygon
+
+HEAD = 0.25  # metres: the height of a head, by which pixels a metre become pixels a head
+
+
+class WorldExpo10(FileDataset):
+    """WorldExpo'10: 3,980 frames, 576 x 720, of 108 cameras, five of them for testing.
+
+    ``train_frame/*.jpg``, ``train_label/<scene>/*.mat`` (``point_position``, N x 2, x then y; ``point_num`` where it is
+    there) and likewise ``test_frame``, its images in a folder a scene or not, and ``test_label``. The scene is the six
+    digits that a frame's name begins with. ``<scene>/roi.mat`` beside the labels is the region of interest as a
+    polygon: **people are counted inside it only**. ``{train,test}_perspective/<scene>.mat`` (``pMap``), where it is
+    there, says how many pixels a metre has; the samples' perspective is that of a head of 0.25 m.
+
+    ``label`` is the scene: MAE by scene, then the mean of the five, is
+    ``group_means(absolute_errors, dataset.labels())`` (:func:`workbench.metrics.group_means`). Arguments and errors as
+    in :class:`~workbench.data.files.folders.FileDataset`.
+
+    Reference:
+        Zhang, Li, Wang and Yang, "Cross-Scene Crowd Counting via Deep Convolutional Neural Networks", CVPR 2015.
+    """
+
+    name = "worldexpo10"
+    title = "WorldExpo'10"
+    published: ClassVar = {
+        "train": Published(images=3_380),
+        "test": Published(images=600),
+        "all": Published(images=3_980, people=199_923),
+    }
+
+    @classmethod
+    def entries(cls, root: Path, part: str) -> Sequence[Entry]:
+        """The frames of "train" or "test", each with where its label, region and perspective belong."""
+        folder = root / f"{part}_frame"
+        inner = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+        images = [image for place in inner or [folder] for image in image_files(place)]
+        return [_entry(root, part, image) for image in images]
+
+    @staticmethod
+    def read_annotation(path: Path) -> Annotation:
+        """Points and number of one frame; errors as :func:`~workbench.data.files.matlab.read_variables`."""
+        variables = read_variables(path)
+        if "point_position" not in variables:
+            held = ", ".join(map(repr, variables)) or "nothing"
+            raise ValueError(f"{path} holds {held}, expected the variable 'point_position'")
+        points = as_points(unwrap(variables["point_position"]), path)
+        return Annotation(points, as_number(unwrap(variables.get("point_num"))))
+
+    @classmethod
+    def read(cls, entry: Entry) -> Annotation:
+        """The annotation with its scene."""
+        return super().read(entry)._replace(label=int(entry.given))
+
+    @classmethod
+    def read_roi(cls, entry: Entry, size: tuple[int, int]) -> Bool[Tensor, "h w"]:
+        """The scene's region of interest."""
+        return read_polygon(entry.beside["roi"], "maskVerticesXCoordinates", "maskVerticesYCoordinates", size)
+
+    @classmethod
+    def read_maps(cls, entry: Entry, size: tuple[int, int]) -> Mapping[str, Float[Tensor, "h w"]]:
+        """The scene's perspective, where there is one."""
+        if "perspective" not in entry.beside:
+            return {}
+        return {"perspective": read_map(entry.beside["perspective"], size, "pMap") * HEAD}
+
+
+def _entry(root: Path, part: str, image: Path) -> Entry:
+    scene = re.match(r"\d{6}", image.name)
+    if scene is None:
+        raise ValueError(f"{image} does not begin with the six digits of a scene")
+    labels = root / f"{part}_label" / scene[0]
+    beside = {"roi": labels / "roi.mat"}
+    if (root / f"{part}_perspective").is_dir():
+        beside["perspective"] = root / f"{part}_perspective" / f"{scene[0]}.mat"
+    return Entry(image.stem, image, labels / f"{image.stem}.mat", beside, given=scene[0])

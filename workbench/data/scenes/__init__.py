@@ -1,0 +1,1 @@
+"""Crowd scenes made from a seed: their layout, ground, sprites and painting."""

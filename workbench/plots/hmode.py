@@ -1,0 +1,104 @@
+"""Figures of the mixture of density experts: best scales, weight maps, outputs, variants. Axes in, axes out."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+from matplotlib.axes import Axes
+from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.image import AxesImage
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.patheffects import withStroke
+from torch import Tensor
+
+from workbench.plots.basic import BLUE, GREEN, GREY, ORANGE, PURPLE
+
+SCALES = (BLUE, ORANGE, GREEN, PURPLE)
+
+
+def show_best_scale(ax: Axes, best: Int[Tensor, "h w"], experts: int, *, stride: float = 1, title: str = "") -> Axes:
+    """Draw which expert is the best at each cell, a colour an expert, in image pixels (Fig. 1)."""
+    height, width = best.shape
+    ax.imshow(
+        best.detach().cpu().numpy(),
+        cmap=ListedColormap(SCALES[:experts]),
+        norm=BoundaryNorm(np.arange(experts + 1) - 0.5, experts),
+        extent=(0, width * stride, height * stride, 0),
+        interpolation="nearest",
+    )
+    ax.set(xticks=[], yticks=[], title=title)
+    return ax
+
+
+def scale_legend(experts: int) -> list[Patch]:
+    """The handles of a legend for :func:`show_best_scale`, the finest scale first."""
+    return [Patch(facecolor=SCALES[k], label=f"$E_{k + 1}$") for k in range(experts)]
+
+
+def show_weights(ax: Axes, weights: Float[Tensor, "h w"], *, stride: float = 1, title: str = "") -> AxesImage:
+    """Draw a gate's weight map from 0 to 1 (Fig. 8); returns the drawn map, for a colour bar."""
+    height, width = weights.shape
+    drawn = ax.imshow(
+        weights.detach().cpu().numpy(),
+        cmap="viridis",
+        vmin=0,
+        vmax=1,
+        extent=(0, width * stride, height * stride, 0),
+        interpolation="nearest",
+    )
+    ax.set(xticks=[], yticks=[], title=title)
+    return drawn
+
+
+def show_variants(
+    ax: Axes,
+    measured: Mapping[str, Sequence[float]],
+    *,
+    mark: str | None = None,
+    xlabel: str = "test MAE (people)",
+) -> Axes:
+    """Draw variants from the top down: each network a ring, their mean a line; ``mark`` is the one in colour."""
+    for row, (name, values) in enumerate(measured.items()):
+        color = ORANGE if name == mark else BLUE
+        ax.plot(values, [row] * len(values), "o", color=color, markersize=5, fillstyle="none")
+        ax.plot([np.mean(values)] * 2, [row - 0.3, row + 0.3], color=color, linewidth=2)
+    if mark is not None and mark in measured:
+        ax.axvline(float(np.mean(measured[mark])), color=GREY, linewidth=0.8, linestyle=":")
+    ax.set_yticks(range(len(measured)), list(measured))
+    ax.set(xlabel=xlabel, ylim=(len(measured) - 0.5, -0.5))
+    return ax
+
+
+def show_sweep(
+    ax: Axes, measured: Mapping[str, Sequence[float]], *, xlabel: str, mark: str | None = None, color: str = BLUE
+) -> Axes:
+    """Draw the error along a parameter's values: each network a ring, a line through the means (Fig. 6)."""
+    for place, values in enumerate(measured.values()):
+        ax.plot([place] * len(values), values, "o", color=color, markersize=5, fillstyle="none")
+    ax.plot([np.mean(values) for values in measured.values()], color=color, linewidth=1.5)
+    if mark is not None and mark in measured:
+        ax.axvline(list(measured).index(mark), color=GREY, linewidth=0.8, linestyle=":")
+    ax.set_xticks(range(len(measured)), list(measured))
+    ax.set(xlabel=xlabel, ylabel="test MAE (people)")
+    return ax
+
+
+def show_regions(
+    ax: Axes, places: Int[Tensor, "s"], grid: tuple[int, int], side: float, *, color: str = ORANGE
+) -> Axes:
+    """Frame the regions that relative local counting compares, with their places in its list, in image pixels.
+
+    Args:
+        ax: with the image on it.
+        places: regions counted row by row, in the list's order.
+        grid: (rows, columns) of regions.
+        side: of a region in image pixels.
+        color: of frames and numbers.
+    """
+    for rank, place in enumerate(places.tolist(), start=1):
+        row, column = divmod(place, grid[1])
+        ax.add_patch(Rectangle((column * side, row * side), side, side, fill=False, edgecolor=color, linewidth=1.6))
+        middle = ((column + 0.5) * side, (row + 0.5) * side)
+        number = ax.text(*middle, str(rank), color=color, ha="center", va="center", weight="bold")
+        number.set_path_effects([withStroke(linewidth=3, foreground="black")])
+    return ax

@@ -1,0 +1,45 @@
+"""The papers' own results, as they are printed: ``data/published/*.csv``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workbench.io.project import project_root
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+COLUMNS = ("table", "method", "backbone", "dataset", "metric", "value", "spread")
+
+
+def published_files() -> dict[str, Path]:
+    """The papers whose tables are there, by name."""
+    return {path.stem: path for path in sorted((project_root() / "data" / "published").glob("*.csv"))}
+
+
+def read_published(paper: str, table: str | None = None) -> "DataFrame":
+    """The results that a paper prints, one number a row.
+
+    Args:
+        paper: a file of data/published, for instance "generalized_loss".
+        table: number of the paper's table; all of them if None.
+
+    Returns:
+        Columns table, method, backbone, dataset, metric, value, spread (NaN where none is printed). RMSE is what many
+        of the papers print as MSE.
+
+    Raises:
+        ValueError: no such paper or table; the message lists the known ones.
+    """
+    import pandas as pd
+
+    files = published_files()
+    if paper not in files:
+        raise ValueError(f"paper is {paper!r}, expected one of {', '.join(files)}")
+    rows = pd.read_csv(files[paper], dtype={"table": str, "backbone": str, "dataset": str}, keep_default_na=True)
+    rows[["backbone", "dataset"]] = rows[["backbone", "dataset"]].fillna("")
+    if table is None:
+        return rows
+    known = list(dict.fromkeys(rows["table"]))
+    if table not in known:
+        raise ValueError(f"table is {table!r}, expected one of {', '.join(known)} of {paper}")
+    return rows[rows["table"] == table].reset_index(drop=True)

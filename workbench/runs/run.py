@@ -1,0 +1,168 @@
+"""What a notebook hands its results to: figures, tables, metrics and the record at the end."""
+
+import re
+import sys
+import time
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, SupportsFloat
+
+from workbench.io.files import write_bytes
+from workbench.io.project import runs_folder
+from workbench.runs.record import Cell, Figure, Record, Table, Timing, now, number, plain, plain_row, versions
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+    from pandas import DataFrame
+
+DOTS_PER_INCH = 144
+
+
+class Run:
+    """A run under way; made by :func:`start_run`.
+
+    A figure, table or metric handed in again under its name (a cell that is run twice) takes the place of the first.
+
+    Attributes:
+        folder: where the figures and the record go.
+    """
+
+    def __init__(
+        self, name: str, folder: Path, preset: str | None, parameters: Mapping[str, Any], seed: int | None
+    ) -> None:
+        self.name = name
+        self.folder = folder
+        self._preset = preset
+        self._config = dict(parameters)
+        self._seed = seed
+        self._figures: dict[str, Figure] = {}
+        self._tables: dict[str, Table] = {}
+        self._metrics: dict[str, float] = {}
+        self._history: list[dict[str, Cell]] = []
+        self._started = now()
+        self._clock = time.perf_counter()
+
+    def figure(self, figure: "Drawing", name: str, caption: str = "") -> None:
+        """Save ``figure`` as ``name``.png in the run's folder and show it in the notebook.
+
+        The figure is closed, so that the notebook does not show it a second time.
+
+        Args:
+            figure: of matplotlib.
+            name: letters, digits, "-" and "_".
+            caption: a sentence for the report; also what a screen reader says of the picture.
+
+        Raises:
+            ValueError: the name does not fit a file.
+            OSError: the file cannot be written.
+        """
+        _check_name(name)
+        picture = BytesIO()
+        figure.savefig(picture, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight")
+        write_bytes(self.folder / f"{name}.png", picture.getvalue())
+        self._figures[name] = Figure(name=name, file=f"{name}.png", caption=caption)
+        if "matplotlib.pyplot" in sys.modules:
+            sys.modules["matplotlib.pyplot"].close(figure)
+        if in_notebook():
+            from IPython.display import Image, display
+
+            display(Image(picture.getvalue(), retina=True, alt=caption or name))
+
+    def table(self, frame: "DataFrame", name: str, caption: str = "") -> None:
+        """Take ``frame`` into the record and show it in the notebook; an index that has a name becomes a column.
+
+        Raises:
+            TypeError: a value is neither a number, a string nor missing.
+            ValueError: the name is not made of letters, digits, "-" and "_".
+        """
+        _check_name(name)
+        flat = frame.reset_index() if any(label is not None for label in frame.index.names) else frame
+        rows = [
+            [
+                plain(value, f"column {column!r} of table {name}")
+                for column, value in zip(flat.columns, row, strict=True)
+            ]
+            for row in flat.itertuples(index=False, name=None)
+        ]
+        columns = [" ".join(map(str, column)) if isinstance(column, tuple) else str(column) for column in flat.columns]
+        self._tables[name] = Table(name=name, columns=columns, rows=rows, caption=caption)
+        if in_notebook():
+            from IPython.display import display
+
+            display(frame)
+
+    def metric(self, name: str, value: SupportsFloat) -> None:
+        """Take a scalar that the run is judged by into the record.
+
+        Raises:
+            TypeError: not a number.
+            ValueError: NaN or infinite.
+        """
+        self._metrics[name] = number(value, name)
+
+    def log(self, **row: Any) -> None:
+        """Add a row to the history, for instance ``run.log(epoch=1, loss=0.3)``."""
+        self._history.append(plain_row(row, "history"))
+
+    def record(self) -> Record:
+        """The record of what was handed in so far."""
+        return Record(
+            name=self.name,
+            kind="notebook",
+            preset=self._preset,
+            config=self._config,
+            seed=self._seed,
+            versions=versions(),
+            metrics=self._metrics,
+            history=self._history,
+            figures=list(self._figures.values()),
+            tables=list(self._tables.values()),
+            timing=Timing(started=self._started, seconds=round(time.perf_counter() - self._clock, 3)),
+        )
+
+    def finish(self) -> None:
+        """Write record.json into the run's folder; errors as in :meth:`Record.write`."""
+        self.record().write(self.folder / "record.json")
+
+
+def start_run(
+    name: str,
+    *,
+    preset: str | None = None,
+    run_dir: str | Path = "",
+    parameters: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+) -> Run:
+    """Begin a run of the notebook ``name``.
+
+    Args:
+        name: of the notebook; letters, digits, "-" and "_".
+        preset: "smoke", "default" or "paper".
+        run_dir: where the figures and the record go; "" for reports/runs/``name`` in the project.
+        parameters: what the record's config shall hold.
+        seed: of the run; ``parameters["seed"]`` where it is not given.
+
+    Raises:
+        FileNotFoundError: ``run_dir`` is "" and the working directory is not inside the project.
+        ValueError: the name does not fit a file.
+    """
+    _check_name(name)
+    folder = Path(run_dir) if run_dir else runs_folder() / name
+    folder.mkdir(parents=True, exist_ok=True)
+    # Whoever finds a record later shall not take an earlier run's for this one's.
+    (folder / "record.json").unlink(missing_ok=True)
+    parameters = dict(parameters or {})
+    return Run(name, folder.resolve(), preset, parameters, parameters.get("seed") if seed is None else seed)
+
+
+def _check_name(name: str) -> None:
+    """Names become files: no separators, no spaces."""
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w-]*", name, re.ASCII):
+        raise ValueError(f"name is {name!r}, expected letters, digits, '-' and '_'")
+
+
+def in_notebook() -> bool:
+    """Whether a Jupyter kernel runs this code."""
+    shell = sys.modules.get("IPython")
+    return shell is not None and getattr(shell.get_ipython(), "kernel", None) is not None

@@ -1,0 +1,1 @@
+"""What several notebooks share: recipes, the benchmark, experts, descents and timings."""

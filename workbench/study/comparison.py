@@ -1,0 +1,88 @@
+"""Comparisons by small networks: the configuration that notebooks share, and what a difference says."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from workbench.training.experiment import Config, build_config
+
+LOSSES: dict[str, tuple[str, dict[str, Any]]] = {
+    "L2": ("l2", {"sigma": 6.4}),  # epsilon = 0.005 on a side of 128 px
+    "BL": ("bayesian", {"sigma": 6.4}),
+    "DM-Count": ("dm_count", {}),
+    "GL": ("generalized", {"cost_offset": 1.0}),  # with the printed cost the empty map is a minimum
+    "PML": ("proximal", {}),
+}
+"""The papers' losses by the names of their tables, as small networks are trained with them."""
+
+
+def network_config(
+    loss: str,
+    options: Mapping[str, Any],
+    *,
+    seed: int,
+    length: int,
+    epochs: int,
+    width: float,
+    model: str = "csrnet",
+    dataset: str = "scenes",
+    root: str | None = None,
+    **changes: Any,
+) -> Config:
+    """The configuration of one network of a comparison.
+
+    Notebooks that ask for the same network get the same configuration, and with
+    :func:`workbench.training.experiment.run_once` the same run.
+
+    Args:
+        loss: name of the loss.
+        options: of the loss.
+        seed: of the run.
+        length: number of scenes; other data sets are taken whole.
+        epochs: length of the training.
+        width: of the network; below 1 with batch normalisation and from random weights, at 1 as published.
+        model: name of the model.
+        dataset: name of the data set.
+        root: its folder.
+        changes: other keys of the configuration; ``model_options`` go over the width and normalisation chosen here.
+    """
+    more = changes.pop("model_options", {})
+    scenes, narrow = dataset == "scenes", width < 1
+    settings = {
+        "dataset": dataset,
+        "root": root or None,
+        "dataset_options": {"preset": "small", "length": length} if scenes else {},
+        "model": model,
+        "model_options": {"width": width, "norm": "batch" if narrow else "none"} | more,
+        "weights": None if narrow or model == "mcnn" else "imagenet",
+        "loss": loss,
+        "loss_options": dict(options),
+        "epochs": epochs,
+        "crop": 128 if scenes else 512,
+        "learning_rate": 2e-3 if narrow else 1e-4 if model == "mcnn" else 1e-5,
+        "seed": seed,
+    }
+    return build_config(**(settings | changes))
+
+
+def verdict(worse: ArrayLike, better: ArrayLike, *, unit: str = "people") -> str:
+    """Whether ``better`` is lower than ``worse``, by the difference of the means and its standard error.
+
+    Args:
+        worse: one number a seed.
+        better: one number a seed.
+        unit: of the numbers.
+
+    Returns:
+        "holds", "does not hold" or "undecided" (a difference within one standard error) with the figures, or that
+        there is not enough evidence: fewer than two numbers a side.
+    """
+    high, low = np.asarray(worse, dtype=float), np.asarray(better, dtype=float)
+    if len(high) < 2 or len(low) < 2:
+        return "not enough evidence at this preset"
+    difference = high.mean() - low.mean()
+    error = np.sqrt(high.var(ddof=1) / len(high) + low.var(ddof=1) / len(low))
+    word = "holds" if difference > error else "does not hold" if difference < -error else "undecided"
+    return f"{word} ({difference:+.2f} ± {error:.2f} {unit})"

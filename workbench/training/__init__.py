@@ -1,0 +1,1 @@
+"""Training and what belongs to it: configuration, objective, loop, evaluation, prediction."""

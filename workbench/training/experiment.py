@@ -1,0 +1,242 @@
+"""An experiment: a frozen configuration -> a training run -> weights and a record.
+
+The folder of a run holds ``config.json``, ``checkpoint.pt`` while it trains, ``weights.pt`` (the model of the best
+validation MAE with its configuration, what ``workbench predict`` takes) and ``record.json``. Calling it again with
+the same configuration goes on where it stopped, or gives the record if it had ended.
+"""
+
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from lightning_fabric import Fabric, seed_everything
+
+from workbench.data import open_dataset
+from workbench.data.dataset import CrowdDataset
+from workbench.data.image_patches import ImagePatches
+from workbench.data.noisy import NoisyAnnotations
+from workbench.data.patches import TrainingPatches
+from workbench.io.files import atomic_write, write_json
+from workbench.io.source import source_digest
+from workbench.losses import build_loss
+from workbench.metrics import mae
+from workbench.models import CountingModel, build_model
+from workbench.models.weights import load_weights, read_state
+from workbench.runs import in_notebook
+from workbench.runs.record import Record, Table, Timing, now, read_record, versions
+from workbench.sampling import build_sampler
+from workbench.training.config import Config, build_config
+from workbench.training.evaluation import Counted, evaluate, scores
+from workbench.training.loop import Step, build_optimizer, build_schedule, fit, mean_density
+from workbench.training.objective import build_objective
+
+OnStep = Callable[[Step], None]
+OnEpoch = Callable[[dict[str, Any]], None]
+
+
+def run_once(
+    config: Config, root: str | Path, *, on_step: OnStep | None = None, on_epoch: OnEpoch | None = None
+) -> tuple[Record, Path]:
+    """Run an experiment in its own folder below ``root``, or take the result that lies there already.
+
+    The folder is named after the configuration and the package's source, so that a result is never taken for that of
+    another configuration or of other code. Notebooks that compare the same models share them so; of two processes that
+    ask for one run at the same time the second waits for the first.
+
+    Returns:
+        The record, and the folder with the weights.
+    """
+    digest = hashlib.sha256(f"{config.identity}\0{source_digest()}".encode()).hexdigest()[:12]
+    folder = Path(root) / f"{config.model}-{config.loss}-{config.sampler}-{digest}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "lock"):  # the system frees it when its holder dies
+        return run_experiment(config, folder, on_step=on_step, on_epoch=on_epoch), folder
+
+
+def run_experiment(
+    config: Config,
+    folder: str | Path,
+    *,
+    on_step: OnStep | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> Record:
+    """Train, choose the weights on held-out training images, and score them on the images of ``evaluate_on``.
+
+    Args:
+        config: the configuration.
+        folder: where the run lives; taken up again if it was stopped.
+        on_step: told after each step, by the first process; with several devices it must be a module's function.
+        on_epoch: told each epoch's row of the history; likewise.
+
+    Returns:
+        The run's record. Metrics: the test scores, and ``baseline_mae``, that of predicting the mean count of the
+        training images.
+
+    Raises:
+        ValueError: a key or value of the configuration is not known, or the folder belongs to another run.
+    """
+    folder = Path(folder)
+    known = folder / "config.json"
+    if known.exists() and build_config(**json.loads(known.read_text())) != config:
+        raise ValueError(f"{folder} belongs to a run of another configuration; choose another folder")
+    if (folder / "record.json").exists():
+        return read_record(folder / "record.json")
+    fabric = build_fabric(config)
+    if config.devices == 1:
+        return _train(fabric, config, folder, on_step, on_epoch)
+    return fabric.launch(_train, config, folder, on_step, on_epoch)  # type: ignore[arg-type]
+
+
+def build_fabric(config: Config) -> Fabric:
+    """The devices and processes of a run.
+
+    Several devices are a process each: forked in a notebook, started by the cluster's own launcher where there is one
+    (SLURM, torchrun), spawned otherwise.
+    """
+    strategy = "auto"
+    if config.devices > 1:
+        launched = any(name in os.environ for name in ("SLURM_NTASKS", "TORCHELASTIC_RUN_ID"))
+        strategy = "ddp" if launched else "ddp_notebook" if in_notebook() else "ddp_spawn"
+    return Fabric(accelerator=config.accelerator, devices=config.devices, strategy=strategy, precision=config.precision)
+
+
+def _train(fabric: Fabric, config: Config, folder: Path, on_step: OnStep | None, on_epoch: OnEpoch | None) -> Record:
+    """What each process does; the first one scores the model, and all give the record."""
+    started = now()
+    seed_everything(config.seed, verbose=False)
+
+    def data(split: str) -> Any:
+        return open_dataset(config.dataset, root=config.root, split=split, **config.dataset_options)
+
+    train, held_out, test = data("train"), data("val"), data(config.evaluate_on)
+    if not test[0].annotated:
+        raise ValueError(f"{config.dataset} has no labels for its {config.evaluate_on} images, set evaluate_on=val")
+    shown = (
+        NoisyAnnotations(train, config.noise, amount=config.noise_amount, seed=config.seed) if config.noise else train
+    )
+    patches = training_patches(shown, config)
+    model = build_model(config.model, weights=config.weights, **config.model_options)
+    if config.calibrate:
+        model.calibrate(mean_density(patches, model.stride))
+    loss = build_loss(config.loss, stride=model.stride, convention=config.convention, **config.loss_options)
+    objective = build_objective(loss, config.relative, config.experts)
+    sampler = build_sampler(
+        config.sampler,
+        samples=len(patches),
+        batch_size=config.batch_size,
+        seed=config.seed,
+        patches=patches,
+        **config.sampler_options,
+    )
+    optimizer = build_optimizer(
+        model, config.optimizer, learning_rate=config.learning_rate, weight_decay=config.weight_decay
+    )
+    if fabric.is_global_zero:
+        write_json(folder / "config.json", config.model_dump(mode="json"))
+    history = fit(
+        model,
+        objective,
+        patches,
+        sampler,
+        optimizer=optimizer,
+        schedule=build_schedule(optimizer, config.schedule, epochs=config.epochs),
+        epochs=config.epochs,
+        validate=lambda network: known_scores(evaluate(network, held_out)),
+        fabric=fabric,
+        workers=config.workers,
+        clip_norm=config.clip_norm,
+        checkpoint=folder / "checkpoint.pt",
+        checkpoint_steps=config.checkpoint_steps,
+        identity=config.identity,
+        on_step=on_step if fabric.is_global_zero else None,
+        on_epoch=on_epoch if fabric.is_global_zero else None,
+    )
+    if fabric.is_global_zero:
+        score(model, config, folder, train, test, history, sampler.summary(), started)
+    fabric.barrier()
+    return read_record(folder / "record.json")
+
+
+def score(
+    model: CountingModel,
+    config: Config,
+    folder: Path,
+    train: CrowdDataset,
+    test: Any,
+    history: list[dict[str, Any]],
+    extra: dict[str, float],
+    started: str,
+) -> None:
+    """Score a trained model and leave its weights and its record, the last thing that a run writes."""
+    begun = time.perf_counter()
+    results = evaluate(model, test)
+    mean_count = sum(len(train.points(index)) for index in range(len(train))) / len(train)
+    truth = [row.truth for row in results]
+    record = Record(
+        name=folder.name,
+        config=config.model_dump(mode="json"),
+        seed=config.seed,
+        versions=versions(),
+        metrics={**known_scores(results), "baseline_mae": mae(truth, [mean_count] * len(truth)), **extra},
+        history=[{key: value for key, value in row.items() if key != "seconds"} for row in history],
+        tables=[test_table(results)],
+        timing=Timing(
+            started=started,
+            seconds=sum(row["seconds"] for row in history) + time.perf_counter() - begun,
+        ),
+    )
+    save_weights(model, config, folder / "weights.pt")
+    record.write(folder / "record.json")
+    (folder / "checkpoint.pt").unlink(missing_ok=True)
+
+
+def training_patches(dataset: CrowdDataset, config: Config) -> TrainingPatches | ImagePatches:
+    """The patches that a configuration trains on, from the images of ``dataset``."""
+    if config.per_image is None:
+        return TrainingPatches(dataset, config.crop, flip=config.flip)
+    size = config.crop if isinstance(config.crop, tuple) else (config.crop, config.crop)
+    return ImagePatches(dataset, size, per_image=config.per_image, seed=config.seed, flip=config.flip)
+
+
+def known_scores(results: list[Counted]) -> dict[str, float]:
+    """The scores that are defined for these images: NAE is not where nobody is in any of them."""
+    return {name: value for name, value in scores(results).items() if math.isfinite(value)}
+
+
+def test_table(results: list[Counted]) -> Table:
+    """The test images one by one, as the record keeps them."""
+    return Table(
+        name="test",
+        columns=list(Counted._fields),
+        rows=[list(row) for row in results],
+        caption="People annotated and predicted in each test image",
+    )
+
+
+def save_weights(model: CountingModel, config: Config, path: str | Path) -> None:
+    """Write a model's weights with what is needed to build it again."""
+    with atomic_write(path) as file:
+        torch.save({"model": model.state_dict(), "config": config.model_dump(mode="json")}, file)
+
+
+def open_model(path: str | Path) -> CountingModel:
+    """Build the model that a file of :func:`save_weights` holds.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a file of this workbench's weights, or damaged.
+    """
+    state = read_state(path)
+    if not isinstance(state.get("config"), dict) or not isinstance(state.get("model"), dict):
+        raise ValueError(f"weights: {path} was not written by `workbench train`, expected its weights.pt")
+    config = build_config(**state["config"])
+    model = build_model(config.model, **config.model_options)
+    load_weights(model, path)
+    return model.eval()

@@ -1,0 +1,309 @@
+"""One loop for every model, loss and sampler.
+
+A run can be stopped at any moment, by ``kill -9`` too: taken up again from its checkpoint it ends with the same
+weights as a run that was never stopped. Everything random is drawn from the seed, the epoch and the step
+(:mod:`workbench.sampling`), and a checkpoint holds the rest: model, optimizer, schedule, sampler and the state of every
+random generator.
+"""
+
+import math
+import random
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader, Dataset
+
+from workbench.checks import check_choice, check_positive, check_whole
+from workbench.data.sample import CrowdSample, Draw, collate
+from workbench.io.files import atomic_write
+from workbench.losses.base import CrowdLoss
+from workbench.models.weights import misfit, read_state
+from workbench.training.evaluation import count_people
+from workbench.training.objective import Objective
+
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+SCHEDULES = ("constant", "cosine", "exponential", "halving")
+
+
+class Step(NamedTuple):
+    """Where a run stands; what ``on_step`` is told after each step."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+
+
+def build_optimizer(model: nn.Module, name: str, *, learning_rate: float, weight_decay: float = 0.0) -> Optimizer:
+    """Build an optimizer: "adam", "adamw", or "sgd" with a momentum of 0.9."""
+    check_choice(name, tuple(OPTIMIZERS), "optimizer")
+    check_positive(learning_rate, "learning_rate")
+    check_positive(weight_decay, "weight_decay", zero=True)
+    options = {"momentum": 0.9} if name == "sgd" else {}
+    return OPTIMIZERS[name](model.parameters(), lr=learning_rate, weight_decay=weight_decay, **options)
+
+
+def build_schedule(optimizer: Optimizer, name: str, *, epochs: int) -> LRScheduler:
+    """Build a schedule by epoch: "constant", "cosine" to zero, "exponential" or "halving".
+
+    "exponential" is 0.95 every 5 epochs (LA sec. 4), "halving" one half from half of the epochs on (HMoDE sec. IV-B).
+    """
+    check_choice(name, SCHEDULES, "schedule")
+    check_whole(epochs, "epochs")
+    if name == "cosine":
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+    if name == "exponential":
+        return torch.optim.lr_scheduler.StepLR(optimizer, step_size=5, gamma=0.95)
+    if name == "halving":
+        return torch.optim.lr_scheduler.MultiStepLR(optimizer, [max(1, epochs // 2)], gamma=0.5)
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 1.0)
+
+
+def mean_density(patches: Dataset[CrowdSample], stride: int, *, samples: int = 128) -> float:
+    """People per cell over evenly spread training patches: what a model's head is calibrated to."""
+    length = len(patches)  # type: ignore[arg-type]
+    chosen = [patches[Draw(rank * length // samples, rank)] for rank in range(samples)]  # type: ignore[index]
+    people = sum(sample.count for sample in chosen)
+    cells = sum(sample.size[0] * sample.size[1] / stride**2 for sample in chosen)
+    return max(people, 1) / cells
+
+
+def fit(
+    model: nn.Module,
+    loss: CrowdLoss | Objective,
+    patches: Dataset[CrowdSample],
+    sampler: Any,
+    *,
+    optimizer: Optimizer,
+    schedule: LRScheduler,
+    epochs: int,
+    validate: Callable[[nn.Module], Mapping[str, float]],
+    fabric: Fabric | None = None,
+    workers: int = 0,
+    channels_last: bool = True,
+    clip_norm: float | None = None,
+    checkpoint: Path | None = None,
+    checkpoint_steps: int | None = None,
+    identity: str = "",
+    on_step: Callable[[Step], None] | None = None,
+    on_epoch: Callable[[dict[str, Any]], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Train ``model`` with ``loss``; the model ends with the weights of its best validation MAE.
+
+    Args:
+        model: the model; moved to Fabric's device.
+        loss: its stride must be the model's; an :class:`~workbench.training.objective.Objective` where more is trained
+            than one density map.
+        patches: training patches of one size, asked by :class:`~workbench.data.sample.Draw`.
+        sampler: a batch sampler of :mod:`workbench.sampling`; each process gets its share of every batch, and a sampler
+            that learns is told the counts of the whole batch.
+        optimizer: see :func:`build_optimizer`.
+        schedule: stepped once an epoch.
+        epochs: passes of the sampler.
+        validate: scores of the model on held-out images, with at least ``mae``; called once an epoch.
+        fabric: device, precision and processes; one CPU or GPU process if None.
+        workers: processes that load data.
+        channels_last: memory layout; faster for narrow networks on a CPU and for any on a GPU.
+        clip_norm: largest norm of the gradient, None for any.
+        checkpoint: file to write after each epoch, and to go on from if it is there.
+        checkpoint_steps: write it every so many steps, too.
+        identity: what the run is; a checkpoint of another one is refused.
+        on_step: told after each step.
+        on_epoch: told each epoch's row of the history.
+
+    Returns:
+        The history, a row an epoch: epoch, loss, each term, the MAE of the training patches as they were shown,
+        validation scores (``val_...``), learning rate, seconds.
+
+    Raises:
+        ValueError: the checkpoint is another run's.
+        RuntimeError: the loss became NaN or infinite; the last checkpoint is left as it was.
+    """
+    check_whole(epochs, "epochs")
+    fabric = fabric or Fabric(accelerator="auto", devices=1)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    network, optimizer = fabric.setup(model.to(memory_format=layout), optimizer)
+    objective = loss if isinstance(loss, Objective) else Objective(loss)
+    # The loader's own generator: else each iterator would draw from the global state that a checkpoint restores
+    loader = DataLoader(
+        patches,
+        batch_sampler=sampler,
+        collate_fn=collate,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        generator=torch.Generator().manual_seed(0),
+    )
+    sampler.divide(fabric.global_rank, fabric.world_size)
+    run = Run(model, optimizer, schedule, sampler, identity)
+    keeps = checkpoint is not None and fabric.is_global_zero  # every process holds the same state
+    if checkpoint is not None and checkpoint.exists():
+        run.load(read_state(checkpoint), checkpoint)
+    while run.epoch < epochs:
+        started = time.perf_counter()
+        network.train()
+        sampler.start(run.epoch, run.step)
+        for batch in loader:
+            batch = batch.to(fabric.device)
+            images = batch.images.contiguous(memory_format=layout)
+            density, terms = objective.step(network, images, batch.points)
+            value = torch.stack(list(terms.values())).sum()
+            number = float(value.detach())
+            if not math.isfinite(number):
+                raise RuntimeError(
+                    f"the loss became {number} at epoch {run.epoch + 1}, step {run.step + 1}: try a lower "
+                    "learning rate or clip_norm; the last checkpoint is left as it was"
+                )
+            fabric.backward(value)
+            if clip_norm is not None:
+                fabric.clip_gradients(network, optimizer, max_norm=clip_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+            counts = torch.stack([batch.counts, count_people(density.detach())])
+            if sampler.learns:
+                sampler.observe(run.step, *whole_batch(counts, fabric, len(sampler.batches[run.step])))
+            run.count({"loss": value, **terms, "train_mae": (counts[1] - counts[0]).abs().mean()}, len(batch))
+            if on_step:
+                on_step(Step(run.epoch + 1, epochs, run.step, len(sampler), number))
+            if checkpoint and keeps and checkpoint_steps and run.step % checkpoint_steps == 0:
+                run.save(checkpoint, started)
+                started = time.perf_counter()
+        rate = float(schedule.get_last_lr()[0])
+        schedule.step()
+        run.gather(fabric)
+        row = run.end_epoch(validate(network), rate, started)
+        if checkpoint and keeps:
+            run.save(checkpoint)
+        if on_epoch:
+            on_epoch(row)
+    if run.best is not None:
+        model.load_state_dict(run.best)
+    return run.history
+
+
+def whole_batch(share: Float[Tensor, "k n"], fabric: Fabric, size: int) -> Float[np.ndarray, "k size"]:
+    """A batch's columns in its own order, from the shares of all processes (:meth:`EpochBatches.divide`).
+
+    Args:
+        share: (k, n), this process's columns.
+        fabric: whose processes share the batch.
+        size: of the whole batch.
+    """
+    if fabric.world_size > 1:
+        most = -(-size // fabric.world_size)
+        everyone = fabric.all_gather(F.pad(share, (0, most - share.shape[1])))  # (ranks, k, most)
+        share = everyone.permute(1, 2, 0).flatten(1)[:, :size]  # type: ignore[union-attr]
+    return share.double().cpu().numpy()
+
+
+class Run:
+    """What a run carries from step to step, and its checkpoint."""
+
+    def __init__(
+        self, model: nn.Module, optimizer: Optimizer, schedule: LRScheduler, sampler: Any, identity: str
+    ) -> None:
+        self.parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "sampler": sampler}
+        self.identity = identity
+        self.epoch = 0
+        self.step = 0
+        self.images = 0
+        self.seconds = 0.0
+        self.sums: dict[str, float] = {}
+        self.history: list[dict[str, Any]] = []
+        self.best: dict[str, Any] | None = None
+
+    def count(self, terms: Mapping[str, torch.Tensor], images: int) -> None:
+        """Add a step's terms to the epoch's sums."""
+        self.step += 1
+        self.images += images
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(value.detach()) * images
+
+    def gather(self, fabric: Fabric) -> None:
+        """Add up the epoch's sums over the processes, so that the history tells of all images."""
+        if fabric.world_size > 1:
+            mine = torch.tensor([self.images, *self.sums.values()], dtype=torch.float64, device=fabric.device)
+            images, *sums = fabric.all_reduce(mine, reduce_op="sum").tolist()  # type: ignore[union-attr]
+            self.images, self.sums = round(images), dict(zip(self.sums, sums, strict=True))
+
+    def end_epoch(self, validation: Mapping[str, float], rate: float, started: float) -> dict[str, Any]:
+        """Close the epoch: its row of the history, and the best weights so far."""
+        row = {
+            "epoch": self.epoch + 1,
+            **{name: total / self.images for name, total in self.sums.items()},
+            **{f"val_{name}": float(value) for name, value in validation.items()},
+            "learning_rate": rate,
+            "seconds": self.seconds + time.perf_counter() - started,
+        }
+        if not self.history or row["val_mae"] < min(past["val_mae"] for past in self.history):
+            self.best = {name: value.detach().clone() for name, value in self.parts["model"].state_dict().items()}
+        self.history.append(row)
+        self.epoch, self.step, self.images, self.seconds, self.sums = self.epoch + 1, 0, 0, 0.0, {}
+        return row
+
+    def save(self, path: Path, started: float | None = None) -> None:
+        """Write the checkpoint, whole or not at all."""
+        if started is not None:
+            self.seconds += time.perf_counter() - started
+        state = {
+            "identity": self.identity,
+            **{name: part.state_dict() for name, part in self.parts.items()},
+            "random": random_state(),
+            **{name: getattr(self, name) for name in PROGRESS},
+        }
+        with atomic_write(path) as file:
+            torch.save(state, file)
+
+    def load(self, state: dict[str, Any], path: Path) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            ValueError: it is another run's or another model's.
+        """
+        if not {"identity", "random", *self.parts, *PROGRESS} <= set(state):
+            raise ValueError(f"checkpoint: {path} is not a checkpoint of a training run")
+        if state["identity"] != self.identity:
+            raise ValueError(f"checkpoint: {path} belongs to another run; expected one with the same configuration")
+        problem = misfit(self.parts["model"].state_dict(), state["model"])
+        if problem:
+            raise ValueError(f"checkpoint: {path} is another model's: {problem}")
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+        for name in PROGRESS:
+            setattr(self, name, state[name])
+        restore_random_state(state["random"])
+
+
+PROGRESS = ("epoch", "step", "images", "seconds", "sums", "history", "best")
+
+
+def random_state() -> dict[str, Any]:
+    """The state of every random generator, in plain values and tensors."""
+    kind, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002 - others may draw from it
+    return {
+        "python": random.getstate(),
+        "numpy": [kind, np.asarray(keys).tolist(), position, has_gauss, gauss],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def restore_random_state(state: Mapping[str, Any]) -> None:
+    """Put every random generator back to a state of :func:`random_state`."""
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))  # noqa: NPY002
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])
