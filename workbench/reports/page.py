@@ -12,8 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from workbench.io.files import write_text
-from workbench.runs.run import DOTS_PER_INCH
 from workbench.runs.record import Cell, Record, Table, now, read_record
+from workbench.runs.run import DOTS_PER_INCH
 from workbench.runs.status import Status, read_status
 
 STATES = {
