@@ -16,13 +16,16 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from workbench.io import extras
 from workbench.points import flip
 
 pytestmark = pytest.mark.pipeline
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-DECLARED = [Requirement(text) for text in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]]
+EXTRAS = {name: list(map(Requirement, texts)) for name, texts in PROJECT["optional-dependencies"].items()}
+CORE = [Requirement(text) for text in PROJECT["dependencies"]]
+DECLARED = [*CORE, *(one for extra in EXTRAS.values() for one in extra if one.name != PROJECT["name"])]
 CONDA_NAMES = {"torch": "pytorch"}
 # torch's own wheels ask for exact builds of these, on the systems that have them.
 LEFT_TO_TORCH = ("nvidia-", "cuda-", "triton")
@@ -77,6 +80,28 @@ def conda() -> tuple[dict[str, Requirement], list[str]]:
     (pip,) = [entry["pip"] for entry in content if isinstance(entry, dict)]
     asked = [Requirement(entry) for entry in [*(e for e in content if isinstance(e, str)), *pip] if entry != "-e ."]
     return {canonicalize_name(requirement.name): requirement for requirement in asked}, pip
+
+
+def test_the_test_extra_brings_every_other_one():
+    brought, waiting = set(), ["test"]
+    while waiting:
+        extra = waiting.pop()
+        brought.add(extra)
+        waiting += [name for one in EXTRAS[extra] if one.name == PROJECT["name"] for name in one.extras - brought]
+    assert brought == set(EXTRAS)
+
+
+def test_the_extras_bring_the_modules_that_the_rooms_ask_for():
+    modules = {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+    for extra, names in extras.EXTRAS.items():
+        brought = {canonicalize_name(one.name) for one in EXTRAS[extra]}
+        assert {canonicalize_name(modules.get(name, name)) for name in names} <= brought, extra
+
+
+def test_a_missing_library_is_named_with_its_extra(monkeypatch):
+    monkeypatch.setitem(extras.EXTRAS, "data", ("torch", "no_such_module"))
+    with pytest.raises(ModuleNotFoundError, match=r"no_such_module not installed.*extra 'data'.*workbench\[data\]"):
+        extras.need("data")
 
 
 def test_conda_asks_for_the_same():

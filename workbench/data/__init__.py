@@ -5,7 +5,10 @@ from typing import Any
 
 from workbench.data.dataset import CrowdDataset
 from workbench.data.sample import CrowdBatch, CrowdSample, Draw, collate
+from workbench.io.extras import need
 from workbench.registry import build
+
+need("data")
 
 DATASETS = {
     "cifar10": "workbench.data.readers.pictures:CIFAR10",

@@ -6,7 +6,11 @@ gives the same state to a report. Nothing heavy is imported before the call.
 
 from typing import Any
 
-from workbench.explore.base import Explorer
+from workbench.io.extras import need
+
+need("lab")
+
+from workbench.explore.base import Explorer  # noqa: E402
 
 __all__ = ["Explorer", "experts", "locality", "losses", "margins", "transport"]
 

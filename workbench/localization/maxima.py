@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.checks import check_positive
+from workbench.io.extras import need
 from workbench.tensor_checks import check_not_negative, check_tensor
 
 
@@ -31,6 +32,8 @@ def local_maxima(
         Wan, Liu and Chan, CVPR 2021, sec. 3.4.
     """
     from scipy import ndimage
+
+    need("data")
     from skimage.morphology import local_maxima as regional_maxima
 
     check_tensor(density, "density", shape=(None, None))

@@ -6,17 +6,21 @@ would be 0 / 0 is 0, as in the published evaluation code: a set without people a
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from workbench.checks import check_choice
+from workbench.io.extras import need
 from workbench.localization.formats import LEVELS, Heads
 from workbench.localization.matching import first_matched, match_points, matched_counts
 from workbench.tensor_checks import check_tensor
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 QNRF_RADII = tuple(range(1, 101))
 SIGMAS = ("small", "large")
@@ -259,8 +263,11 @@ def average_precision(predicted: Points, scores: Sequence[Float[Tensor, "_"]], t
     return float((np.diff(hits, prepend=0) * hits / (last + 1)).sum() / max(people, 1))
 
 
-def _images(predicted: Sequence, truth: Sequence, progress: bool, name: str) -> tqdm:
+def _images(predicted: Sequence, truth: Sequence, progress: bool, name: str) -> "tqdm":
     """Images in pairs, with a progress bar where one is asked for."""
     if len(predicted) != len(truth):
         raise ValueError(f"predicted holds {len(predicted)} images and truth {len(truth)}, expected as many")
+    need("data")
+    from tqdm import tqdm
+
     return tqdm(zip(predicted, truth, strict=True), total=len(truth), desc=name, unit="image", disable=not progress)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workbench.checks import check_choice
+from workbench.io.extras import need
 from workbench.models.base import CountingModel
 from workbench.models.layers import convolutions, initialise
 
@@ -43,6 +44,7 @@ class HRNetCounter(CountingModel):
     ) -> None:
         check_choice(variant, VARIANTS, "variant")
         super().__init__(stride=8, multiple=32, activation=activation)
+        need("train")
         import timm  # seconds to import
 
         encoder: Any = timm.create_model(variant, pretrained=False, features_only=True, out_indices=(1, 2, 3, 4))

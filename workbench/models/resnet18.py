@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from workbench.checks import check_choice
+from workbench.io.extras import need
 from workbench.models.classifiers import Classifier
 from workbench.models.layers import normalisation
 
@@ -38,6 +39,7 @@ class ResNet18(Classifier):
         std: Sequence[float] = (0.25, 0.25, 0.25),
         norm: str = "batch",
     ) -> None:
+        need("data")
         from torchvision.models import resnet18  # seconds to import
 
         check_choice(norm, ("batch", "group"), "norm")

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from workbench.io.extras import need
 from workbench.models.base import CountingModel
 
 
@@ -84,6 +85,7 @@ def imagenet_state(backbone: str | None) -> dict[str, Any]:
     """ImageNet's weights of torchvision's model ``backbone``, from its cache or the network."""
     if backbone is None:
         raise ValueError("weights is 'imagenet', but this model has no front end that ImageNet weights exist for")
+    need("data")
     from torchvision.models import get_model_weights
 
     weights = get_model_weights(backbone).DEFAULT

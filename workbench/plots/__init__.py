@@ -1,1 +1,5 @@
 """Figures, one theme a file."""
+
+from workbench.io.extras import need
+
+need("data")

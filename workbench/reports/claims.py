@@ -13,8 +13,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from workbench.io.project import project_root
 from workbench.reports.measured import MACHINE, Measurement, describe, effort, matches
+from workbench.reports.published import PAPERS
 
 LEAST_PAIRS = 5
 CONFIDENCE = 0.95
@@ -88,7 +88,7 @@ def read_claims(path: str | Path | None = None) -> list[Claim]:
     """
     import yaml
 
-    path = Path(path) if path is not None else project_root() / "data" / "published" / "claims.yaml"
+    path = Path(path) if path is not None else PAPERS / "claims.yaml"
     try:
         claims = TypeAdapter(list[Claim]).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, ValidationError) as error:

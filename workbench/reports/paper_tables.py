@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from workbench.io.project import project_root
 from workbench.reports.measured import MACHINE, Measurement, by_setting, describe, effort, matches
-from workbench.reports.published import read_published
+from workbench.reports.published import PAPERS, read_published
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -107,7 +106,7 @@ def read_readings(path: str | Path | None = None) -> Readings:
     """
     import yaml
 
-    path = Path(path) if path is not None else project_root() / "data" / "published" / "readings.yaml"
+    path = Path(path) if path is not None else PAPERS / "readings.yaml"
     try:
         return TypeAdapter(Readings).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, ValidationError) as error:

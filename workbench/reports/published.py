@@ -1,9 +1,9 @@
-"""The papers' own results, as they are printed: ``data/published/*.csv``."""
+"""The papers' own results, as they are printed: ``data/published/*.csv``, which the wheel carries."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workbench.io.project import project_root
+from workbench.io.extras import need
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -11,9 +11,13 @@ if TYPE_CHECKING:
 COLUMNS = ("table", "method", "backbone", "dataset", "metric", "value", "spread")
 
 
+PAPERS = Path(__file__).with_name("papers")
+"""The folder of the printed tables, readings and claims: a link to ``data/published`` in a clone, a copy in a wheel."""
+
+
 def published_files() -> dict[str, Path]:
     """The papers whose tables are there, by name."""
-    return {path.stem: path for path in sorted((project_root() / "data" / "published").glob("*.csv"))}
+    return {path.stem: path for path in sorted(PAPERS.glob("*.csv"))}
 
 
 def read_published(paper: str, table: str | None = None) -> "DataFrame":
@@ -30,6 +34,7 @@ def read_published(paper: str, table: str | None = None) -> "DataFrame":
     Raises:
         ValueError: no such paper or table; the message lists the known ones.
     """
+    need("sweeps")
     import pandas as pd
 
     files = published_files()
