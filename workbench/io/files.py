@@ -50,6 +50,13 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
             temporary.unlink()
 
 
+def remove_parts(folder: str | Path) -> None:
+    """Remove what killed writers left half-written in ``folder``; call it only where nobody else writes."""
+    for part in Path(folder).glob(".*.part"):
+        with suppress(OSError):
+            part.unlink()
+
+
 def _sync_folder(folder: Path) -> None:
     """Bring the rename itself to the disk, as far as the file system lets a folder be opened and flushed."""
     with suppress(OSError):
