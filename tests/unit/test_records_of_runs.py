@@ -1,6 +1,7 @@
 """The run object of notebooks: figures, tables and metrics end in the record and beside it."""
 
 import math
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure as Drawing
 from PIL import Image
 
-from workbench.io.project import PROJECT, find_notebook, project_root
+from workbench.io.project import PROJECT, find_notebook, project_root, runs_folder
 from workbench.runs import start_run
 from workbench.runs.record import read_record
 
@@ -107,10 +108,54 @@ def test_a_notebook_is_found_by_path_name_or_beginning(project, monkeypatch):
         find_notebook("030")
 
 
-def test_outside_the_project_the_folder_must_be_given(tmp_path, monkeypatch):
+@pytest.fixture
+def outside(tmp_path, monkeypatch):
+    """A working directory outside every clone, and a package that was not imported from one."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("WORKBENCH_ROOT", "WORKBENCH_RUNS", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("workbench.io.project.__file__", str(tmp_path / "site-packages" / "workbench" / "project.py"))
+    return tmp_path
+
+
+def test_outside_a_clone_runs_land_in_the_users_own_folder(outside):
     with pytest.raises(FileNotFoundError, match="not inside the project"):
-        start_run("a")
+        project_root()
+    assert runs_folder() == outside / "home" / ".local" / "share" / PROJECT / "runs"
+    assert start_run("a").folder == runs_folder() / "a"
+
+
+def test_the_packages_own_clone_is_the_project_wherever_one_stands(tmp_path, monkeypatch):
+    monkeypatch.delenv("WORKBENCH_ROOT", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert project_root() == Path(__file__).parents[2]
+
+
+def test_the_clone_of_the_notebook_goes_before_that_of_the_working_directory(project, outside, monkeypatch):
+    monkeypatch.chdir(project)
+    other = project / "other"
+    other.mkdir()
+    (other / "pyproject.toml").write_text(f'[project]\nname = "{PROJECT}"\n')
+    assert project_root() == project
+    monkeypatch.setenv("WORKBENCH_ROOT", str(other))
+    assert project_root() == other
+    assert runs_folder() == other / "reports" / "runs"
+    monkeypatch.setenv("WORKBENCH_RUNS", str(project / "mine"))
+    assert runs_folder() == project / "mine"
+
+
+def test_a_clone_that_may_not_be_written_gets_no_runs(project, outside, monkeypatch):
+    monkeypatch.chdir(project)
+    monkeypatch.setattr("workbench.io.project.os.access", lambda *_: False)  # root may write everywhere
+    assert runs_folder() == outside / "home" / ".local" / "share" / PROJECT / "runs"
+
+
+def test_a_damaged_file_on_the_way_up_is_passed_over(project, monkeypatch):
+    folder = project / "notebooks" / "a"
+    folder.mkdir()
+    (folder / "pyproject.toml").write_text("[[[")
+    assert project_root(folder) == project
 
 
 @pytest.mark.bad_input

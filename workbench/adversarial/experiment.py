@@ -130,7 +130,7 @@ def run_arm(config: AdversarialConfig, root: str | Path, *, on_epoch: Any = None
         budget E, "val_clean" and "val_pgd" on the held-out part, and "epsilon", the mean radius of the training attack
         over samples and adversarial epochs.
     """
-    digest = hashlib.sha256(f"{config.identity}\0{source_digest()}".encode()).hexdigest()[:12]
+    digest = hashlib.sha256(f"{config.identity}\0{source_digest(__name__)}".encode()).hexdigest()[:12]
     folder = Path(root) / f"{config.model}-{config.dataset}-adversarial-{digest}"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "lock"):  # of two processes that ask for one run the second waits for the first

@@ -53,7 +53,7 @@ def run_once(
     Returns:
         The record, and the folder with the weights.
     """
-    digest = hashlib.sha256(f"{config.identity}\0{source_digest()}".encode()).hexdigest()[:12]
+    digest = hashlib.sha256(f"{config.identity}\0{source_digest(__name__)}".encode()).hexdigest()[:12]
     folder = Path(root) / f"{config.model}-{config.loss}-{config.sampler}-{digest}"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "lock"):  # the system frees it when its holder dies
