@@ -1,3 +1,8 @@
+import os
+import struct
+import subprocess
+import sys
+import zlib
 from contextlib import suppress
 
 import numpy as np
@@ -107,12 +112,22 @@ def test_bad_files_are_named(tmp_path):
     (tmp_path / "text.jpg").write_text("count: 12")
     (tmp_path / "empty.jpg").write_bytes(b"")
     (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "script.jpg").write_text(
+        f"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n({tmp_path}/ran) (w) file\n"
+    )
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with open(tmp_path / "sparse.jpg", "wb") as file:
+        file.write(whole)
+        file.truncate((1 << 29) + 1)
     Image.fromarray(np.zeros((4, 4), dtype=np.float32)).save(tmp_path / "float.tif")
     for name, message in [
         ("cut.jpg", "damaged image.*truncated"),
-        ("text.jpg", "is not an image"),
-        ("empty.jpg", "is not an image"),
-        ("folder.jpg", "is not an image"),
+        ("text.jpg", "is not an image of a kind that is read"),
+        ("empty.jpg", "is not an image of a kind that is read"),
+        ("folder.jpg", "is a folder, expected an ordinary file with the image"),
+        ("script.jpg", r"is not an image of a kind that is read \(JPEG, PNG, BMP, TIFF, GIF, WEBP\)"),
+        ("pipe.jpg", "is a pipe, socket or device, expected an ordinary file"),
+        ("sparse.jpg", "has 536,870,913 bytes, expected at most 536,870,912"),
         ("float.tif", "floating-point numbers, expected 8 or 16 bits"),
     ]:
         with pytest.raises(ImageError, match=rf"{name}.*{message}"):
@@ -127,19 +142,80 @@ def test_bad_files_are_named(tmp_path):
 
 @pytest.mark.bad_input
 def test_a_bomb_is_refused_by_its_header(tmp_path):
-    # pixels of one colour in a few kilobytes, on both sides of PIL's own limit; decoded they would take 0.5 GB and more
-    for height, message in ((16_000, "has 10000 x 16000 pixels, expected at most"), (20_000, "is too large")):
-        Image.new("1", (10_000, height)).save(tmp_path / "bomb.png")
+    # pixels of one colour in a few kilobytes; the first is below PIL's own limit, the last far above it
+    for width, height, message in (
+        (12_200, 12_200, "has 12200 x 12200 pixels, expected at most max_pixels = 80000000"),
+        (10_000, 16_000, "has 10000 x 16000 pixels, expected at most"),
+        (10_000, 20_000, "is too large"),
+    ):
+        Image.new("1", (width, height)).save(tmp_path / "bomb.png")
         assert (tmp_path / "bomb.png").stat().st_size < 50_000
         with pytest.raises(ImageError, match=rf"bomb\.png {message}"):
             read_image(tmp_path / "bomb.png")
 
 
 @pytest.mark.bad_input
+def test_bombs_beside_the_size_are_refused(tmp_path):
+    Image.new("RGB", (64, 64)).save(tmp_path / "whole.jpg", progressive=True)
+    whole = (tmp_path / "whole.jpg").read_bytes()
+    begin, end = whole.rindex(b"\xff\xda"), whole.rindex(b"\xff\xd9")
+    (tmp_path / "scans.jpg").write_bytes(whole[:end] + whole[begin:end] * 91 + whole[end:])
+    with pytest.raises(ImageError, match=r"scans\.jpg is a JPEG of 101 scans, expected at most 100"):
+        read_pixels(tmp_path / "scans.jpg")
+    (tmp_path / "scans.jpg").write_bytes(whole[:end] + whole[begin:end] * 90 + whole[end:])
+    assert read_pixels(tmp_path / "scans.jpg").shape == (64, 64, 3)
+
+    # 16 x 16 pixels in one tile of 20,000 x 20,000, which would be unfolded whole
+    tags = [
+        (256, 16),
+        (257, 16),
+        (258, 8),
+        (259, 8),
+        (262, 1),
+        (277, 1),
+        (322, 20_000),
+        (323, 20_000),
+        (324, 8),
+        (325, 99),
+    ]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    body = zlib.compress(bytes(1000)).ljust(99)
+    offset = 8 + len(body)
+    header = struct.pack("<2sHI", b"II", 42, offset)
+    (tmp_path / "tile.tif").write_bytes(header + body + struct.pack("<H", len(tags)) + entries + bytes(4))
+    with pytest.raises(ImageError, match=r"tile\.tif has 20000 x 20000 pixels"):
+        read_pixels(tmp_path / "tile.tif")
+    Image.new("RGB", (100, 90)).save(tmp_path / "a.webp")
+    assert read_pixels(tmp_path / "a.webp", max_pixels=18_000).shape == (90, 100, 3)
+    with pytest.raises(ImageError, match=r"a\.webp has 100 x 90 pixels, expected at most max_pixels = 8999"):
+        read_pixels(tmp_path / "a.webp", max_pixels=17_999)
+
+
+LIMITED = """
+import resource, sys, time
+from workbench.data.files.images import read_image
+started = time.perf_counter()
+print(tuple(read_image(sys.argv[1]).shape))
+print(time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("mode", "name"), [("RGB", "a.jpg"), ("RGBA", "a.png"), ("I;16", "a.png"), ("CMYK", "a.tif")])
+def test_the_largest_image_stays_below_two_gigabytes_and_ten_seconds(tmp_path, mode, name):
+    Image.new(mode, (8_940, 8_940)).save(tmp_path / name, **({} if name.endswith("png") else {"quality": 50}))
+    said = subprocess.check_output([sys.executable, "-c", LIMITED, str(tmp_path / name)], text=True).splitlines()
+    assert said[0] == "(3, 8940, 8940)"
+    seconds, gigabytes = map(float, said[1].split())
+    assert seconds < 10
+    assert gigabytes < 2
+
+
+@pytest.mark.bad_input
 @pytest.mark.filterwarnings("ignore")
 def test_any_damage_gives_an_image_or_the_one_error(tmp_path):
     rng, read = np.random.default_rng(0), 0
-    for suffix in ("jpg", "png", "tif", "gif", "bmp"):
+    for suffix in ("jpg", "png", "tif", "gif", "bmp", "webp"):
         Image.fromarray(corners()).save(tmp_path / f"a.{suffix}")
         whole = bytearray((tmp_path / f"a.{suffix}").read_bytes())
         for _ in range(40):
@@ -153,4 +229,4 @@ def test_any_damage_gives_an_image_or_the_one_error(tmp_path):
                 assert pixels.ndim == 3
                 assert pixels.dtype == np.uint8
                 read += 1
-    assert 20 < read < 200
+    assert 20 < read < 240

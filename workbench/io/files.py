@@ -1,12 +1,36 @@
-"""Files written whole or not at all: a temporary file in the same folder, then a rename."""
+"""Files: checked before they are read; written whole or not at all, by a temporary file and a rename."""
 
 import json
 import os
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
+
+
+def check_regular(path: str | Path, what: str = "file", most: int | None = None) -> None:
+    """Raise unless ``path`` is a regular file, or a link to one: opening a pipe would wait for ever.
+
+    Args:
+        path: the file.
+        what: it is, for the message.
+        most: the largest size in bytes; any if None.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a folder, pipe, socket or device, or a file of more than ``most`` bytes.
+    """
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(f"there is no {what} {path}") from error
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
+        raise ValueError(f"{path} is {kind}, expected an ordinary file with the {what}")
+    if most is not None and status.st_size > most:
+        raise ValueError(f"{path} has {status.st_size:,} bytes, expected at most {most:,}")
 
 
 @contextmanager

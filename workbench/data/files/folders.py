@@ -213,7 +213,7 @@ class FileDataset(CrowdDataset):
         size = (image.shape[1], image.shape[2])
         annotation, roi = self._people(entry, size)
         if roi is not None and self.roi == "black":
-            image = image * roi
+            image *= roi
         known: dict[str, Any] = dict(self.read_maps(entry, size))
         sample = CrowdSample(
             image,

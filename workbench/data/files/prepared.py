@@ -27,6 +27,7 @@ from jaxtyping import UInt8
 from numpy.typing import NDArray
 
 from workbench.data.files.entries import Entry
+from workbench.data.files.images import as_image
 from workbench.data.sample import CrowdSample
 from workbench.data.transforms import crop_sample
 from workbench.io.files import atomic_write, write_json
@@ -49,12 +50,12 @@ class Item(NamedTuple):
 
     def whole(self) -> CrowdSample:
         """The sample of the whole image."""
-        return replace(self.sample, image=_as_image(self.pixels))
+        return replace(self.sample, image=as_image(self.pixels))
 
     def window(self, left: int, top: int, width: int, height: int) -> CrowdSample:
         """The sample of a part, as :func:`~workbench.data.transforms.crop_sample` gives it."""
         part = crop_sample(self.sample, left, top, width, height)
-        return replace(part, image=_as_image(self.pixels[top : top + height, left : left + width]))
+        return replace(part, image=as_image(self.pixels[top : top + height, left : left + width]))
 
 
 class Prepared:
@@ -132,8 +133,3 @@ class Prepared:
 def _stamp(entry: Entry) -> list[list[int]]:
     """Size and time of change of every file that the sample is made of."""
     return [[status.st_size, status.st_mtime_ns] for status in (path.stat() for path in entry.files)]
-
-
-def _as_image(pixels: UInt8[np.ndarray, "h w 3"]) -> torch.Tensor:
-    """(3, H, W) in [0, 1]; a copy, so that the file is closed with its item."""
-    return torch.from_numpy(np.array(pixels)).permute(2, 0, 1).float().div_(255).contiguous()
