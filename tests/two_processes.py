@@ -10,7 +10,7 @@ import torch
 from lightning_fabric import Fabric
 
 from workbench.data import open_dataset
-from workbench.data.image_patches import ImagePatches
+from workbench.data.patches import ImagePatches
 from workbench.losses import build_loss
 from workbench.models import build_model
 from workbench.sampling import build_sampler

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.data.zooming import zoom_window
+from workbench.data.patches import zoom_window
 from workbench.sampling.locality import endless_shuffle
 from workbench.sampling.lsh import collision_bound, collision_probability
 from workbench.sampling.partition import partition_samples

@@ -8,7 +8,7 @@ from torch import nn
 from workbench import explore
 from workbench.adversarial import margins
 from workbench.data import open_dataset
-from workbench.data.image_patches import ImagePatches
+from workbench.data.patches import ImagePatches
 from workbench.explore.margins_explorer import train_stages
 from workbench.models import build_model
 from workbench.sampling.partition import partition_samples

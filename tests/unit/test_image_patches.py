@@ -3,8 +3,7 @@ import pytest
 import torch
 
 from workbench.data import CrowdDataset, CrowdSample, Draw
-from workbench.data.image_patches import ImagePatches
-from workbench.data.patches import TrainingPatches
+from workbench.data.patches import ImagePatches, TrainingPatches
 from workbench.sampling.epochs import balanced_epoch, count_groups
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from workbench.data import open_dataset
-from workbench.data.noisy import NoisyAnnotations
+from workbench.data.noise import NoisyAnnotations
 from workbench.data.patches import TrainingPatches
 from workbench.data.sample import Draw
 

@@ -6,8 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from workbench.data import open_dataset
-from workbench.data.image_patches import ImagePatches
-from workbench.data.patches import TrainingPatches
+from workbench.data.patches import ImagePatches, TrainingPatches
 from workbench.data.sample import collate
 from workbench.sampling import SAMPLERS, build_sampler
 from workbench.sampling.batches import probabilities

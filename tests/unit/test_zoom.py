@@ -3,9 +3,7 @@ import pytest
 import torch
 
 from workbench.data import CrowdDataset, CrowdSample, Draw, open_dataset
-from workbench.data.image_patches import ImagePatches
-from workbench.data.patches import TrainingPatches
-from workbench.data.zooming import zoom_window
+from workbench.data.patches import ImagePatches, TrainingPatches, zoom_window
 from workbench.sampling.zoom import next_zooms, scale_factors, zoom_rates
 
 

@@ -1,4 +1,4 @@
-"""Random training patches, each decided by its draw alone."""
+"""Patches of images: random ones, a fixed set of every image, and windows zoomed about their centre."""
 
 import math
 from dataclasses import replace
@@ -7,12 +7,11 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.checks import check_whole
+from workbench.checks import check_positive, check_whole
 from workbench.data.dataset import CrowdDataset
-from workbench.data.sample import CrowdBatch, CrowdSample, Draw, Window, collate
+from workbench.data.sample import CrowdSample, Draw, Window
 from workbench.data.transforms import crop_sample, flip_sample, grey_image, pad_sample, resize_sample
-
-__all__ = ["CrowdBatch", "TrainingPatches", "collate"]
+from workbench.points import crop
 
 
 class TrainingPatches(CrowdDataset):
@@ -97,8 +96,7 @@ class TrainingPatches(CrowdDataset):
 
     def _place(self, size: tuple[int, int], chances: Float[np.ndarray, "5"]) -> Window:
         """Where a patch is cut out of an image of ``size`` = (H, W)."""
-        height, width = (min(patch, side) for patch, side in zip(self.patch_size, size, strict=True))
-        return int(chances[1] * (size[1] - width + 1)), int(chances[2] * (size[0] - height + 1)), width, height
+        return _placed(self.patch_size, size, chances[1], chances[2])
 
     def _finish(self, sample: CrowdSample, chances: Float[np.ndarray, "5"]) -> CrowdSample:
         """The window mirrored, without its colours, padded, each if its chance says so."""
@@ -107,3 +105,140 @@ class TrainingPatches(CrowdDataset):
         if chances[4] < self.grey:
             sample = replace(sample, image=grey_image(sample.image))
         return pad_sample(sample, self.patch_size)
+
+
+class ImagePatches(CrowdDataset):
+    """The same number of patches from every image of a data set, at places that stay.
+
+    The locality-aware paper trains on patches of 180 x 296 pixels taken "from different locations in the original
+    image" (sec. 3.1, 5), as a set {x_i, y_i} that is hashed and partitioned: so patch i must be the same one whenever
+    it is asked for. Item ``image * per_image + k`` is patch k of an image; its place is drawn evenly from (seed,
+    image, k). Every image gives as many patches, however large it is.
+
+    Asked by a :class:`~workbench.data.sample.Draw`, a patch may be mirrored, by the draw's seed, and zoomed (LA eq. 7):
+    a smaller or larger window about the same centre is cut out of the source image and brought to the patch's size.
+
+    Args:
+        dataset: where the images come from.
+        size: (H, W) of a patch; a smaller image is padded with zeros on the right and at the bottom.
+        per_image: patches from each image. The paper does not state it.
+        seed: what the places are drawn from.
+        flip: whether every second draw, by chance, is mirrored; a patch asked by its number never is.
+
+    Raises:
+        ValueError: a size, number or seed out of range.
+
+    Reference:
+        "Locality-Aware Crowd Counting", sec. 3.1 and 5.
+    """
+
+    def __init__(
+        self,
+        dataset: CrowdDataset,
+        size: tuple[int, int] = (180, 296),
+        *,
+        per_image: int = 9,
+        seed: int = 0,
+        flip: bool = False,
+    ) -> None:
+        for value, name in ((size[0], "height"), (size[1], "width"), (per_image, "per_image")):
+            check_whole(value, name)
+        check_whole(seed, "seed", least=0)
+        self.dataset = dataset
+        self.patch_size = size
+        self.per_image = per_image
+        self.seed = seed
+        self.flip = flip
+
+    @property
+    def names(self) -> list[str]:
+        """For instance ``IMG_7#2``: the image's name and the number of the patch."""
+        return [f"{name}#{number}" for name in self.dataset.names for number in range(self.per_image)]
+
+    def __len__(self) -> int:
+        return len(self.dataset) * self.per_image
+
+    def place(self, index: int, size: tuple[int, int], zoom: float = 1.0) -> Window:
+        """Where patch ``index`` is cut out of its image of ``size`` = (H, W)."""
+        across, down = np.random.default_rng([self.seed, *divmod(self.at(index), self.per_image)]).random(2)
+        window = _placed(self.patch_size, size, across, down)
+        return window if zoom == 1 else zoom_window(window, size, zoom)
+
+    def points(self, index: int) -> Float[Tensor, "n 2"]:
+        """The people of one patch, in its own coordinates."""
+        image = self.at(index) // self.per_image
+        return self._cut(self.dataset.points(image), index, self.dataset.size_of(image))
+
+    def counts(self, zoom: float = 1.0) -> list[int]:
+        """The number of people in every patch at one zoom; each image's annotation is read once."""
+        counts = []
+        for image in range(len(self.dataset)):
+            points, size = self.dataset.points(image), self.dataset.size_of(image)
+            for number in range(self.per_image):
+                counts.append(len(self._cut(points, image * self.per_image + number, size, zoom)))
+        return counts
+
+    def __getitem__(self, item: int | Draw) -> CrowdSample:
+        draw = item if isinstance(item, Draw) else Draw(item, 0)
+        index = self.at(draw.index)
+        check_whole(draw.seed, "draw.seed", least=0)
+        base: tuple[int, int] = self.patch_size
+
+        def choose(size: tuple[int, int]) -> Window:
+            nonlocal base
+            _, _, width, height = self.place(index, size)
+            base = height, width
+            return self.place(index, size, draw.zoom)
+
+        sample = resize_sample(self.dataset.window(index // self.per_image, choose), base)
+        if self.flip and isinstance(item, Draw) and np.random.default_rng([draw.seed, index]).random() < 0.5:
+            sample = flip_sample(sample)
+        return pad_sample(sample, self.patch_size)
+
+    def size_of(self, index: int) -> tuple[int, int]:
+        """(H, W) of a patch."""
+        return self.patch_size
+
+    def _cut(
+        self, points: Float[Tensor, "n 2"], index: int, size: tuple[int, int], zoom: float = 1.0
+    ) -> Float[Tensor, "m 2"]:
+        left, top, width, height = self.place(index, size, zoom)
+        # as crop_sample: a window that reaches the image's own border takes in who stands on it
+        return crop(points, left, top, width + (left + width == size[1]), height + (top + height == size[0]))
+
+
+def zoom_window(window: Window, size: tuple[int, int], zoom: float) -> Window:
+    """The window whose sides are ``zoom`` times those of ``window``, within the image.
+
+    The centre stays where it is unless the new window would reach outside; then it moves just inside. The shape is
+    kept, so a window can grow until one of its sides is the image's. Sides are whole pixels.
+
+    Args:
+        window: left, top, width and height in the image's pixels.
+        size: (H, W) of the image.
+        zoom: factor on the sides; 1 gives ``window`` itself.
+
+    Raises:
+        ValueError: a zoom that is not a finite number above zero.
+    """
+    check_positive(zoom, "zoom")
+    left, top, width, height = window
+    zoom = min(zoom, size[0] / height, size[1] / width)
+    new_width, new_height = (max(1, round(side * zoom)) for side in (width, height))
+    return (
+        _moved(left + width / 2, new_width, size[1]),
+        _moved(top + height / 2, new_height, size[0]),
+        new_width,
+        new_height,
+    )
+
+
+def _placed(patch: tuple[int, int], size: tuple[int, int], across: float, down: float) -> Window:
+    """The window of a patch in an image of ``size``; ``across`` and ``down`` in [0, 1) say where it lies."""
+    height, width = (min(side, most) for side, most in zip(patch, size, strict=True))
+    return int(across * (size[1] - width + 1)), int(down * (size[0] - height + 1)), width, height
+
+
+def _moved(centre: float, side: int, most: int) -> int:
+    """Where a window of ``side`` begins, its centre as near to ``centre`` as fits into [0, ``most``]."""
+    return max(0, min(round(centre - side / 2), most - side))

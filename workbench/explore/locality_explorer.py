@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 
 from workbench.data import open_dataset
-from workbench.data.image_patches import ImagePatches
+from workbench.data.patches import ImagePatches
 from workbench.data.sample import Draw
 from workbench.explore.base import Explorer, Picture, menu, new_figure, slider
 from workbench.explore.locality_figure import draw_partition, draw_zoom

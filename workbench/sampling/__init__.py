@@ -37,14 +37,14 @@ def build_sampler(
         samples: number of samples.
         batch_size: samples per batch; see the sampler's class.
         seed: what everything is drawn from.
-        patches: the samples, :class:`~workbench.data.image_patches.ImagePatches`, which those of ``FIXED`` need.
+        patches: the samples, :class:`~workbench.data.patches.ImagePatches`, which those of ``FIXED`` need.
         options: the sampler's own options, see its class.
 
     Raises:
         ValueError: the name, an option or its value is not known, or the sampler needs other patches.
     """
     if name in FIXED:
-        from workbench.data.image_patches import ImagePatches
+        from workbench.data.patches import ImagePatches
 
         if not isinstance(patches, ImagePatches):
             found = "none" if patches is None else type(patches).__name__

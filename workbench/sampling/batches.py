@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 
 from workbench.checks import check_positive
-from workbench.data.image_patches import ImagePatches
+from workbench.data.patches import ImagePatches
 from workbench.data.sample import Draw
 from workbench.sampling.base import EpochBatches, Memory, in_batches, make_draws
 from workbench.sampling.epochs import balanced_epoch, count_groups

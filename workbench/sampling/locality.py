@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from workbench.checks import check_positive, check_whole
-from workbench.data.image_patches import ImagePatches
+from workbench.data.patches import ImagePatches
 from workbench.data.sample import Draw
 from workbench.sampling.base import STREAM, EpochBatches, Memory, in_batches, make_draws
 from workbench.sampling.lsh import draw_projection, hash_stream

@@ -1,7 +1,7 @@
 """Locality-aware data augmentation (LA eq. 4 to 7): how far to zoom into or out of a patch, by its error.
 
 A zoom r is the side of the window over the patch's own: r < 1 takes a smaller window of the source image and enlarges
-it (fewer people), r > 1 a larger one (more people). The window is cut by :mod:`workbench.data.zooming`.
+it (fewer people), r > 1 a larger one (more people). The window is cut by :mod:`workbench.data.patches`.
 """
 
 import numpy as np

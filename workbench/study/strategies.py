@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from workbench.checks import check_whole
 from workbench.data import open_dataset
-from workbench.data.image_patches import ImagePatches
+from workbench.data.patches import ImagePatches
 from workbench.data.sample import collate
 from workbench.metrics import group_means
 from workbench.sampling.epochs import count_groups

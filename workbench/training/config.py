@@ -34,7 +34,7 @@ class Config(BaseModel):
     experts: dict[str, Any] = Field(default_factory=dict)  # what HMoDE adds to its maps' losses; see objectives
     sampler: str = "random"
     sampler_options: dict[str, Any] = Field(default_factory=dict)
-    noise: Literal["uniform", "gaussian"] | None = None  # of the training annotations, see workbench.data.noisy
+    noise: Literal["uniform", "gaussian"] | None = None  # of the training annotations, see workbench.data.noise
     noise_amount: float = Field(0.0, ge=0)
     evaluate_on: Literal["test", "val"] = "test"
     crop: Side | tuple[Side, Side] = 128  # side of a square patch, or (H, W)

@@ -20,9 +20,8 @@ from lightning_fabric import Fabric, seed_everything
 
 from workbench.data import open_dataset
 from workbench.data.dataset import CrowdDataset
-from workbench.data.image_patches import ImagePatches
-from workbench.data.noisy import NoisyAnnotations
-from workbench.data.patches import TrainingPatches
+from workbench.data.noise import NoisyAnnotations
+from workbench.data.patches import ImagePatches, TrainingPatches
 from workbench.io.files import atomic_write, write_json
 from workbench.io.source import source_digest
 from workbench.losses import build_loss
