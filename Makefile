@@ -20,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Wheels of hundreds of megabytes: wait longer than uv's 30 seconds.
 export UV_HTTP_TIMEOUT ?= 300
 
-.PHONY: report test test-all lint format benchmark lab constraints clean clean-all
+.PHONY: report test test-all lint format benchmark lab docs constraints clean clean-all
 .DELETE_ON_ERROR:
 
 report: $(STAMP)
@@ -48,6 +48,9 @@ benchmark: $(STAMP)
 lab: $(STAMP)
 	@$(BIN)/workbench lab
 
+docs: $(STAMP)
+	@$(BIN)/python -m sphinx --quiet --fail-on-warning -b html docs docs/build && echo "docs/build/index.html"
+
 # Write down what is installed now; torch itself names the exact CUDA packages that it needs, on the systems that have them.
 constraints: $(STAMP)
 	@$(BIN)/python -m pip freeze --exclude-editable | grep -vE '^(nvidia-|cuda-|triton=)' > constraints.txt
@@ -65,7 +68,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf build reports/runs reports/index.html reports/site .pytest_cache .hypothesis .mypy_cache .ruff_cache *.egg-info
+	rm -rf build docs/build docs/reference docs/equations.rst reports/runs reports/index.html reports/site .pytest_cache .hypothesis .mypy_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 clean-all: clean
