@@ -11,6 +11,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 import equations  # noqa: E402
+
 import workbench  # noqa: E402
 
 project = "Crowd counting workbench"
