@@ -1,6 +1,9 @@
 """MATLAB files: what is sound is read, what is damaged is refused before the decoder can crash on it."""
 
+import re
 import struct
+import subprocess
+import sys
 import zlib
 from contextlib import suppress
 
@@ -134,3 +137,75 @@ def test_damaged_annotations_give_points_or_one_error(tmp_path, compressed):
             assert torch.isfinite(annotation.points).all()
             read += 1
     assert 10 < read < 290
+
+
+def test_version_4_is_read(tmp_path):
+    savemat(tmp_path / "a.mat", {"annPoints": POINTS, "name": "IMG_1"}, format="4")
+    np.testing.assert_array_equal(read_mat(tmp_path / "a.mat", "annPoints"), POINTS)
+    assert read_mat(tmp_path / "a.mat", "name").item() == "IMG_1"
+
+
+@pytest.mark.bad_input
+def test_a_variable_that_is_stored_twice_is_named(tmp_path):
+    for version in ("4", "5"):
+        savemat(tmp_path / "a.mat", {"annPoints": POINTS}, format=version)
+        savemat(tmp_path / "b.mat", {"other": POINTS, "annPoints": POINTS[:3]}, format=version)
+        skipped = 0 if version == "4" else 128  # the header of version 5
+        with open(tmp_path / "a.mat", "ab") as file:
+            file.write((tmp_path / "b.mat").read_bytes()[skipped:])
+        with pytest.raises(ValueError, match=r"a\.mat is not .*it holds 'annPoints' more than once"):
+            read_mat(tmp_path / "a.mat", "annPoints")
+
+
+def annotation_bomb(kind: str, path) -> str:
+    """Write a small file that unfolds into gigabytes, or takes minutes; returns what its refusal says."""
+    if kind == "one array":
+        savemat(path, {"annPoints": np.zeros((40_000_000, 2), dtype=np.uint8)}, do_compression=True)
+        return "the file unfolds to more than 67,108,864 bytes"
+    if kind == "many arrays":
+        arrays = {f"a{number}": np.zeros((1_000_000, 2), dtype=np.uint8) for number in range(40)}
+        savemat(path, arrays | {"annPoints": POINTS}, do_compression=True)
+        return "the file unfolds to more than 67,108,864 bytes"
+    if kind == "many people":
+        savemat(path, {"annPoints": np.zeros((20_000_000, 2), dtype=np.uint8)}, do_compression=True)
+        return "holds 20,000,000 points, expected at most 1,000,000"
+    if kind == "cells":
+        body = struct.pack("<IIII", 6, 8, CELL_CLASS, 0) + struct.pack("<IIii", 5, 8, 8_000_000, 1)
+        body += struct.pack("<II", 1, 9) + b"annPoints".ljust(16, b"\0") + struct.pack("<II", 14, 0) * 8_000_000
+        folded = zlib.compress(struct.pack("<II", 14, len(body)) + body)
+        path.write_bytes(b"MATLAB 5.0".ljust(124) + b"\x00\x01IM" + struct.pack("<II", 15, len(folded)) + folded)
+        return "it holds more than 200,000 arrays"
+    path.write_bytes(b"MATLAB 5.0".ljust(124) + b"\x00\x01IM")
+    with open(path, "ab") as file:
+        file.truncate(1 << 33)  # a hole of 8 GB
+    return "has 8,589,934,592 bytes, expected at most"
+
+
+CELL_CLASS = 1
+LIMITED = """
+import resource, sys, time
+from workbench.data import open_dataset
+from workbench.data.readers.ucf_cc_50 import UCFCC50
+from pathlib import Path
+import scipy.io
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for path in sys.argv[1:]:
+    started = time.perf_counter()
+    try:
+        UCFCC50.read_annotation(Path(path))
+    except ValueError as error:
+        print(time.perf_counter() - started, error)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e6)
+"""
+
+
+@pytest.mark.bad_input
+def test_bombs_cost_neither_memory_nor_time(tmp_path):
+    kinds = ("one array", "many arrays", "many people", "cells", "a hole")
+    messages = {tmp_path / f"{kind}.mat": annotation_bomb(kind, tmp_path / f"{kind}.mat") for kind in kinds}
+    command = [sys.executable, "-c", LIMITED, *map(str, messages)]
+    *said, gigabytes = subprocess.check_output(command, text=True).splitlines()
+    for line, (path, message) in zip(said, messages.items(), strict=True):
+        assert re.search(rf"{re.escape(str(path))} .*({message})", line)
+        assert float(line.split()[0]) < 10
+    assert float(gigabytes) < 1

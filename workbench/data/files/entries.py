@@ -15,6 +15,8 @@ from torch import Tensor
 from workbench.data.files.images import IMAGE_SUFFIXES
 from workbench.tensor_checks import check_points
 
+MOST_PEOPLE = 1_000_000  # in one image; the most in a data set are 20,033
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -117,6 +119,8 @@ def as_numbers(values: Any, path: Path, columns: int, what: str, meaning: str) -
         raise ValueError(f"{path} holds complex numbers, expected pixels")
     if array.size == 0:
         return torch.zeros(0, columns)
+    if array.ndim and len(array) > MOST_PEOPLE:
+        raise ValueError(f"{path} holds {len(array):,} {what}, expected at most {MOST_PEOPLE:,} of one image")
     if array.ndim != 2 or array.shape[1] != columns:
         raise ValueError(f"{path} holds {what} of shape {array.shape}, expected (N, {columns}), {meaning}")
     numbers = torch.from_numpy(array).float()

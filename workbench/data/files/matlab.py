@@ -1,153 +1,147 @@
-"""MATLAB files read safely: numbers, text, cells and structs, never objects or code.
+"""MATLAB files, read by ``scipy.io.loadmat`` after a check: numbers, text, cells and structs, never objects or code.
 
-``scipy.io.loadmat`` trusts the type codes and sizes inside a file, and a damaged one can crash the whole process. So
-the file's elements are walked here first, and only a file that is sound all through is handed on.
+``loadmat`` trusts the type codes, counts and sizes inside a file. A damaged file of version 5 can crash the whole
+process (an unknown type code does), and a small one can unfold into gigabytes. So its arrays are checked here first.
 """
 
 import io
 import math
 import struct
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-HEADER = 128
-# bytes of one value of each numeric and text type of the format
-WIDTHS = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8, 16: 1, 17: 2, 18: 4}
+from workbench.io.files import check_regular
+
 MATRIX, COMPRESSED = 14, 15
+WIDTHS = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8, 16: 1, 17: 2, 18: 4}  # bytes of each plain type
 CELL, STRUCT, CHAR = 1, 2, 4
 NUMBERS = range(6, 16)
-MOST_BYTES = 1 << 28  # of an element unfolded
+MOST_BYTES = 1 << 26  # of a file, before and after it is unfolded; the largest map of a data set takes 17 MB
+MOST_ARRAYS = 200_000  # of a file, cells and fields counted; Mall's annotation has 6,000
 MOST_DEPTH = 12
 
-
-class Element(NamedTuple):
-    """One element of the file: its type code and its data."""
-
-    kind: int
-    data: memoryview
+Element = tuple[int, memoryview]
+"""One element of a file: its type code and its data."""
 
 
 def _elements(data: memoryview, order: str) -> Iterator[Element]:
-    """The elements that follow one another in ``data``.
-
-    Raises:
-        ValueError: a tag is cut, or an element reaches past the end.
-    """
-    place = 0
+    """The elements that follow one another in ``data``; ``ValueError`` where one is cut, or there are too many."""
+    place = found = 0
     while place < len(data):
+        found += 1
+        if found > MOST_ARRAYS:
+            raise ValueError(f"it holds more than {MOST_ARRAYS:,} arrays")
         if place + 8 > len(data):
             raise ValueError("it ends within a tag")
         kind, size = struct.unpack_from(order + "II", data, place)
-        start = place + 8
+        start, end = place + 8, place + 8 + size + (0 if kind == COMPRESSED else -size % 8)
         if kind >> 16:  # the short form: type and size in one word, the data in the other
-            kind, size, start = kind & 0xFFFF, kind >> 16, place + 4
-            if size > 4:
-                raise ValueError(f"a short element states {size} bytes, expected at most 4")
-        if start + size > len(data):
+            kind, size, start, end = kind & 0xFFFF, kind >> 16, place + 4, place + 8
+        if start + size > min(len(data), end):
             raise ValueError(f"an element of {size} bytes reaches past the end")
-        yield Element(kind, data[start : start + size])
-        if start == place + 4:
-            place += 8
-        else:
-            place = start + size + (0 if kind == COMPRESSED else -size % 8)
+        yield kind, data[start : start + size]
+        place = end
 
 
-def _values(elements: Iterator[Element], order: str, kind: int, what: str) -> tuple[int, ...]:
-    """The next element's 32-bit values, which must be of type ``kind``."""
-    element = next(elements, None)
-    if element is None or element.kind != kind or len(element.data) % 4:
-        raise ValueError(f"an array has no {what}")
-    return struct.unpack(f"{order}{len(element.data) // 4}{'I' if kind == 6 else 'i'}", element.data)
+def _check_array(data: memoryview, order: str, left: Iterator[int], depth: int = 0) -> None:
+    """Raise ``ValueError`` unless ``data`` is one sound array of numbers, text, cells or structs.
 
-
-def _check_array(data: memoryview, order: str, depth: int = 0) -> None:
-    """Raise ``ValueError`` unless ``data`` is one sound array of numbers, text, cells or structs."""
+    Args:
+        data: the array's elements: flags, shape, name and values.
+        order: "<" or ">".
+        left: gives a value for each array that the file may still hold.
+        depth: cells and structs around it.
+    """
+    if depth > MOST_DEPTH or next(left, None) is None:
+        raise ValueError(f"its arrays are nested more than {MOST_DEPTH} deep, or there are more than {MOST_ARRAYS:,}")
     if not data:  # an empty array may leave out everything
         return
-    if depth > MOST_DEPTH:
-        raise ValueError(f"cells are nested more than {MOST_DEPTH} deep")
-    elements = _elements(data, order)
-    flags = _values(elements, order, 6, "flags")
-    shape = _values(elements, order, 5, "shape")
-    name = next(elements, None)
-    if len(flags) != 2 or len(shape) < 2 or min(shape) < 0 or name is None or name.kind not in (1, 2):
+    parts = list(_elements(data, order))
+    kinds, sizes = [kind for kind, _ in parts[:3]], [len(part) for _, part in parts[:3]]
+    if kinds not in ([6, 5, 1], [6, 5, 2]) or sizes[0] != 8 or sizes[1] < 8 or sizes[1] % 4:
         raise ValueError("an array's header is damaged")
-    kind, count = flags[0] & 0xFF, math.prod(shape)
-    rest = list(elements)
-    if kind in (CELL, STRUCT):
-        if kind == STRUCT:
-            if len(rest) < 2 or rest[0].kind != 5 or len(rest[0].data) != 4 or rest[1].kind not in (1, 2):
-                raise ValueError("a struct has no field names")
-            (length,) = struct.unpack(order + "i", rest[0].data)
-            if length < 1 or len(rest[1].data) % length:
-                raise ValueError("a struct's field names are damaged")
-            count *= len(rest[1].data) // length
-            rest = rest[2:]
-        if len(rest) != count or any(element.kind != MATRIX for element in rest):
-            raise ValueError(f"a cell or struct holds {len(rest)} arrays, expected {count}")
-        for element in rest:
-            _check_array(element.data, order, depth + 1)
-    elif kind == CHAR or kind in NUMBERS:
-        parts = 2 if flags[0] & 0x800 else 1  # real, and imaginary where the flag says so
-        if kind == CHAR and not count:
-            parts = len(rest)
-        if len(rest) != parts:
-            raise ValueError(f"an array holds {len(rest)} parts, expected {parts}")
-        for element in rest:
-            width = WIDTHS.get(element.kind)
-            # text may be stored in fewer bytes (UTF-8) than its shape says letters, never in none
-            if width is None or (kind != CHAR and len(element.data) != count * width):
-                raise ValueError(f"an array of shape {shape} holds {len(element.data)} bytes of type {element.kind}")
-            if kind == CHAR and count > 4 * len(element.data):
-                raise ValueError(f"text of {count} letters holds {len(element.data)} bytes")
-    else:
+    (flags,) = struct.unpack_from(order + "I", parts[0][1])
+    shape = struct.unpack(f"{order}{sizes[1] // 4}i", parts[1][1])
+    kind, count, parts = flags & 0xFF, math.prod(shape), parts[3:]
+    if min(shape) < 0:
+        raise ValueError(f"an array's header is damaged: it has the shape {shape}")
+    if kind not in (CELL, STRUCT, CHAR, *NUMBERS):
         raise ValueError(f"it holds an array of class {kind}, expected numbers, text, cells or structs")
+    if kind == STRUCT:
+        (length_kind, length), (name_kind, names), *parts = [*parts, (0, data), (0, data)][: max(2, len(parts))]
+        width = int.from_bytes(length, "little" if order == "<" else "big") if len(length) == 4 else 0
+        if length_kind != 5 or name_kind not in (1, 2) or not width or len(names) % width:
+            raise ValueError("a struct's field names are damaged")
+        count *= len(names) // width
+    if kind in (CELL, STRUCT):
+        if len(parts) != count or any(kind != MATRIX for kind, _ in parts):
+            raise ValueError(f"a cell or struct holds {len(parts)} arrays, expected {count}")
+        for _, part in parts:
+            _check_array(part, order, left, depth + 1)
+        return
+    wanted = 2 if flags & 0x800 else 1  # real, and imaginary where the flag says so
+    if len(parts) != wanted and (kind != CHAR or count):
+        raise ValueError(f"an array holds {len(parts)} parts, expected {wanted}")
+    for code, part in parts:
+        # text may be stored in fewer bytes (UTF-8) than its shape says letters, never in none
+        fits = 4 * len(part) >= count if kind == CHAR else len(part) == count * WIDTHS.get(code, 0)
+        if code not in WIDTHS or not fits:
+            raise ValueError(f"an array of shape {shape} holds {len(part)} bytes of type {code}")
 
 
-def _check_file(content: bytes) -> None:
+def _check_file(content: bytes, order: str) -> None:
     """Raise ``ValueError`` unless ``content`` is a sound MATLAB file of version 5 to 7.2."""
-    order = {b"IM": "<", b"MI": ">"}.get(content[126:128])
-    if order is None:
-        raise ValueError("its header is not a MATLAB file's")
-    (version,) = struct.unpack_from(order + "H", content, 124)
-    if version == 0x0200:
-        raise ValueError("it is of version 7.3 (HDF5), expected 7.2 or older (save with -v7)")
-    if version != 0x0100:
-        raise ValueError(f"its version is {version:#06x}, expected 0x0100")
-    for element in _elements(memoryview(content)[HEADER:], order):
-        if element.kind == COMPRESSED:
+    arrays, left = iter(range(MOST_ARRAYS)), MOST_BYTES
+    for kind, data in _elements(memoryview(content)[128:], order):
+        if kind == COMPRESSED:
             stream = zlib.decompressobj()
-            unfolded = stream.decompress(element.data, MOST_BYTES)
-            if not stream.eof:
-                raise ValueError(f"a compressed element is cut, or unfolds to more than {MOST_BYTES} bytes")
+            unfolded = stream.decompress(data, left + 1)
+            left -= len(unfolded)
+            if not stream.eof or left < 0:
+                raise ValueError(f"a compressed element is cut, or the file unfolds to more than {MOST_BYTES:,} bytes")
             inner = list(_elements(memoryview(unfolded), order))
             if len(inner) != 1:
                 raise ValueError(f"a compressed element holds {len(inner)} arrays, expected one")
-            element = inner[0]
-        if element.kind != MATRIX:
-            raise ValueError(f"it holds an element of type {element.kind}, expected arrays")
-        _check_array(element.data, order)
+            kind, data = inner[0]
+        if kind != MATRIX:
+            raise ValueError(f"it holds an element of type {kind}, expected arrays")
+        _check_array(data, order, arrays)
 
 
 def read_variables(path: str | Path) -> dict[str, Any]:
-    """The variables of a MATLAB file of version 5 to 7.2, by name.
+    """The variables of a MATLAB file of version 4 to 7.2, by name.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not a MATLAB file, is damaged or holds objects; the message names it.
+        ValueError: not a MATLAB file, damaged, too large, with objects in it or one variable twice; the message names
+            the file.
     """
-    from scipy.io import loadmat
+    from scipy.io import loadmat, whosmat
+    from scipy.io.matlab import matfile_version
 
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no annotation {path}")
+    check_regular(path, "annotation", MOST_BYTES)
     content = path.read_bytes()
     try:
-        _check_file(content)
+        try:
+            version = matfile_version(io.BytesIO(content))[0]  # 0 for version 4
+        except Exception as error:
+            raise ValueError(f"its header is not a MATLAB file's ({error})") from error
+        if version == 2:
+            raise ValueError("it is of version 7.3 (HDF5), expected 7.2 or older (save with -v7)")
+        if version == 1:
+            _check_file(content, "<" if content[126:128] == b"IM" else ">")
+        names = Counter(name for name, _, _ in whosmat(io.BytesIO(content)))
+        if "" in names or not names:
+            raise ValueError("it holds no variable, or one without a name")
+        twice = [repr(name) for name, times in names.items() if times > 1]
+        if twice:
+            raise ValueError(f"it holds {', '.join(twice)} more than once")
         variables = loadmat(io.BytesIO(content))
     except Exception as error:  # on what is still damaged the decoder raises anything from KeyError to zlib.error
         raise ValueError(f"{path} is not a MATLAB file that can be read: {error}") from error
@@ -161,11 +155,20 @@ def read_mat(path: str | Path, *keys: str) -> Any:
         ValueError: it holds none of them; the message names the file and what it holds.
     """
     variables = read_variables(path)
+    return variables[pick(variables, path, *keys)]
+
+
+def pick(variables: Mapping[str, Any], path: str | Path, *keys: str) -> str:
+    """The first of ``keys`` that is among the variables of the file ``path``.
+
+    Raises:
+        ValueError: none is; the message names the file and what it holds.
+    """
     for key in keys:
         if key in variables:
-            return variables[key]
-    found = ", ".join(map(repr, variables)) or "nothing"
-    raise ValueError(f"{path} holds {found}, expected the variable {' or '.join(map(repr, keys))}")
+            return key
+    held = ", ".join(map(repr, variables)) or "nothing"
+    raise ValueError(f"{path} holds {held}, expected the variable {' or '.join(map(repr, keys))}")
 
 
 def unwrap(value: Any) -> Any:

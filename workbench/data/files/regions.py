@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from workbench.data.files.entries import as_points
-from workbench.data.files.matlab import read_mat, read_variables, unwrap
+from workbench.data.files.matlab import pick, read_mat, read_variables, unwrap
 
 
 def polygon_mask(vertices: Float[Tensor, "n 2"], size: tuple[int, int]) -> Bool[Tensor, "h w"]:
@@ -45,10 +45,7 @@ def read_map(path: Path, size: tuple[int, int], *keys: str) -> Float[Tensor, "h 
         ValueError: damaged, another size, or not finite numbers.
     """
     variables = read_variables(path)
-    found = next((key for key in keys if key in variables), next(iter(variables)) if len(variables) == 1 else None)
-    if found is None:
-        held = ", ".join(map(repr, variables)) or "nothing"
-        raise ValueError(f"{path} holds {held}, expected the variable {' or '.join(map(repr, keys))}")
+    found = pick(variables, path, *keys, *(variables if len(variables) == 1 else ()))
     try:
         values = torch.from_numpy(np.asarray(unwrap(variables[found])).astype(np.float32))
     except (TypeError, ValueError) as error:

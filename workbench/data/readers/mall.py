@@ -8,7 +8,7 @@ import numpy as np
 
 from workbench.data.files.entries import Annotation, Entry, Published, as_number, as_points, image_files
 from workbench.data.files.folders import FileDataset
-from workbench.data.files.matlab import read_variables, unwrap
+from workbench.data.files.matlab import pick, read_variables, unwrap
 
 TRAINING = 800
 
@@ -40,10 +40,7 @@ class Mall(FileDataset):
         file = root / "mall_gt.mat"
         images = {_number(image): image for image in image_files(root / "frames")}
         variables = read_variables(file)
-        if "frame" not in variables or "count" not in variables:
-            held = ", ".join(map(repr, variables)) or "nothing"
-            raise ValueError(f"{file} holds {held}, expected the variables 'frame' and 'count'")
-        frames, counts = (np.asarray(variables[name]).ravel() for name in ("frame", "count"))
+        frames, counts = (np.asarray(variables[pick(variables, file, name)]).ravel() for name in ("frame", "count"))
         if len(frames) != len(counts):
             raise ValueError(f"{file} holds {len(frames)} frames and {len(counts)} counts, expected as many")
         # a frame with people is wanted, whether or not its file is there

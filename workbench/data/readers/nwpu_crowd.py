@@ -17,7 +17,7 @@ from workbench.data.files.entries import (
 )
 from workbench.data.files.folders import FileDataset
 from workbench.data.files.images import MAX_PIXELS
-from workbench.data.files.matlab import read_variables, unwrap
+from workbench.data.files.matlab import pick, read_variables, unwrap
 from workbench.data.splits import hold_out
 from workbench.io.text import read_object, read_text
 
@@ -121,10 +121,7 @@ class NWPUCrowd(FileDataset):
                 raise ValueError(f"{path} states human_num {found['human_num']!r}, expected a whole number")
         else:
             variables = {name: unwrap(value) for name, value in read_variables(path).items()}
-            if "annPoints" not in variables:
-                held = ", ".join(map(repr, variables)) or "nothing"
-                raise ValueError(f"{path} holds {held}, expected the variable 'annPoints'")
-            points, boxes, stated = variables["annPoints"], variables.get("annBoxes"), None
+            points, boxes, stated = variables[pick(variables, path, "annPoints")], variables.get("annBoxes"), None
         where = as_points(points, path)
         level = next(name for name, most in LEVELS if len(where) <= most)
         if boxes is None:

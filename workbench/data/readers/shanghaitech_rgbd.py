@@ -19,7 +19,7 @@ from workbench.data.files.entries import (
     image_files,
 )
 from workbench.data.files.folders import FileDataset
-from workbench.data.files.matlab import read_variables, unwrap
+from workbench.data.files.matlab import pick, read_variables, unwrap
 from workbench.data.files.regions import read_map
 
 TRUTH = {"train": "train_gt", "test": "test_bbox_anno"}
@@ -68,12 +68,10 @@ class ShanghaiTechRGBD(FileDataset):
             ValueError: damaged, or neither ``point`` nor ``bbox`` in it.
         """
         variables = read_variables(path)
-        if "point" in variables:
-            return Annotation(as_points(unwrap(variables["point"]), path))
-        if "bbox" not in variables:
-            held = ", ".join(map(repr, variables)) or "nothing"
-            raise ValueError(f"{path} holds {held}, expected the variable 'point' or 'bbox'")
-        boxes = as_boxes(unwrap(variables["bbox"]), path)
+        key = pick(variables, path, "point", "bbox")
+        if key == "point":
+            return Annotation(as_points(unwrap(variables[key]), path))
+        boxes = as_boxes(unwrap(variables[key]), path)
         return Annotation(centres(boxes), boxes=boxes, head_sizes=heights(boxes))
 
     @classmethod

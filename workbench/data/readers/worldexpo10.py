@@ -10,7 +10,7 @@ from torch import Tensor
 
 from workbench.data.files.entries import Annotation, Entry, Published, as_number, as_points, image_files
 from workbench.data.files.folders import FileDataset
-from workbench.data.files.matlab import read_variables, unwrap
+from workbench.data.files.matlab import pick, read_variables, unwrap
 from workbench.data.files.regions import read_map, read_polygon
 
 HEAD = 0.25  # metres: the height of a head, by which pixels a metre become pixels a head
@@ -53,10 +53,7 @@ class WorldExpo10(FileDataset):
     def read_annotation(path: Path) -> Annotation:
         """Points and number of one frame; errors as :func:`~workbench.data.files.matlab.read_variables`."""
         variables = read_variables(path)
-        if "point_position" not in variables:
-            held = ", ".join(map(repr, variables)) or "nothing"
-            raise ValueError(f"{path} holds {held}, expected the variable 'point_position'")
-        points = as_points(unwrap(variables["point_position"]), path)
+        points = as_points(unwrap(variables[pick(variables, path, "point_position")]), path)
         return Annotation(points, as_number(unwrap(variables.get("point_num"))))
 
     @classmethod
