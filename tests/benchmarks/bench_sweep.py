@@ -17,7 +17,7 @@ from small_notebooks import write_notebook
 from sweeping import CELL, PARAMETERS
 
 from workbench.runs.status import read_status
-from workbench.sweeps.engine import open_client, run_sweep
+from workbench.sweeps.engine import open_engine, run_sweep
 from workbench.sweeps.grid import Grid
 from workbench.sweeps.plan import plan
 from workbench.sweeps.progress import Progress
@@ -34,9 +34,9 @@ def sweep_seconds(folder, out, workers, cells, seconds):
     """Wall-clock seconds of a whole sweep, the start of its workers included, and of its cells alone."""
     begun = time.perf_counter()
     planned = plan(grid_of(folder, cells, seconds), folder / out, beside=folder)
-    with open_client(workers=workers) as client:
+    with open_engine(workers=workers) as engine:
         ready = time.perf_counter()
-        outcomes = run_sweep(planned, client)
+        outcomes = run_sweep(planned, engine)
         ended = time.perf_counter()
     states = [outcome.state for outcome in outcomes]
     assert states == ["done"] * cells, states

@@ -11,6 +11,8 @@ import nbformat
 import pytest
 from small_notebooks import write_notebook
 
+from workbench.io.lock import FolderInUseError
+from workbench.runs import start_run
 from workbench.runs.record import read_record
 from workbench.runs.status import Status, read_status
 from workbench.sweeps.notebooks import run_notebook, run_notebooks
@@ -114,38 +116,92 @@ def test_parameters_arrive_typed(tmp_path):
     assert status.preset is None
 
 
-def start(code: str, cwd) -> subprocess.Popen:
+@pytest.mark.parametrize("spec", [None, {"name": "crowd", "display_name": "crowd (3.11.2)", "language": "python"}])
+def test_the_kernel_is_this_interpreter_whatever_the_notebook_calls_it(tmp_path, monkeypatch, spec):
+    other = tmp_path / "jupyter" / "kernels" / "python3"  # somebody's own kernel of the usual name
+    other.mkdir(parents=True)
+    (other / "kernel.json").write_text(json.dumps({"argv": ["/nowhere/python", "{connection_file}"]}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    path = write_notebook(tmp_path / "a.ipynb", f"import sys; assert sys.executable == {sys.executable!r}")
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata = {} if spec is None else {"kernelspec": spec}
+    nbformat.write(notebook, path)
+    status = run_notebook(path, tmp_path / "run")
+    assert status.completed, status.error
+
+
+SLEEPS = """\
+import os, time
+from pathlib import Path
+Path("pid.part").write_text(f"{os.getpid()} {os.getppid()}")
+os.rename("pid.part", "pid")
+time.sleep(600)"""
+
+
+@pytest.fixture
+def sleeping(tmp_path):
+    """A process that runs a notebook that sleeps, beside one that waits; and the pids of its kernel and worker."""
+    write_notebook(tmp_path / "sleeps.ipynb", SLEEPS)
     # what a shell starts in the background ignores Ctrl-C, and hands that down
-    code = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {code}"
-    return subprocess.Popen([sys.executable, "-c", code], cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from workbench.sweeps.notebooks import run_notebooks\n"
+        "run_notebooks(['sleeps.ipynb', 'waits.ipynb'], 'runs', workers=1)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
+        try:
+            deadline = time.monotonic() + 120
+            while not (tmp_path / "pid").exists():
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            assert read_status(tmp_path / "runs" / "sleeps").state == "running"
+            yield process, [int(pid) for pid in (tmp_path / "pid").read_text().split()]
+        finally:
+            process.kill()
 
 
-def wait_for(path, process) -> None:
-    deadline = time.monotonic() + 120
-    while not path.exists():
-        assert process.poll() is None
+@pytest.mark.parametrize(
+    "signals",
+    [[signal.SIGINT], [signal.SIGINT, signal.SIGINT], [signal.SIGHUP], [signal.SIGKILL], [signal.SIGTERM]],
+    ids=lambda signals: "-".join(one.name for one in signals),
+)
+def test_kernel_and_worker_end_with_their_parent_and_leave_the_truth(tmp_path, sleeping, signals):
+    process, pids = sleeping
+    for one in signals:
+        process.send_signal(one)
+        time.sleep(0.05)
+    assert process.wait(60) != 0
+    deadline = time.monotonic() + 10
+    while any(map(alive, pids)):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-
-
-def test_ctrl_c_leaves_an_honest_status_and_no_kernel(tmp_path):
-    sleeps = (
-        "import os, time\nwith open('pid.part', 'w') as f: f.write(str(os.getpid()))\nos.rename('pid.part', 'pid')\n"
-    )
-    write_notebook(tmp_path / "sleeps.ipynb", sleeps + "time.sleep(600)")
-    names = ["sleeps.ipynb", "waits.ipynb"]
-    process = start(
-        f"from workbench.sweeps.notebooks import run_notebooks; run_notebooks({names}, 'runs', workers=1)", tmp_path
-    )
-    wait_for(tmp_path / "pid", process)
-    kernel = int((tmp_path / "pid").read_text())
-    assert read_status(tmp_path / "runs" / "sleeps").state == "running"
-    assert alive(kernel)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) != 0
     assert read_status(tmp_path / "runs" / "sleeps").state == "interrupted"
     assert not (tmp_path / "runs" / "waits").exists()  # it never began
-    assert not alive(kernel)
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_second_run_in_the_same_folder_is_refused_and_spoils_nothing(tmp_path, sleeping):
+    _, (_, worker) = sleeping
+    other = write_notebook(tmp_path / "other.ipynb", "x = 1")
+    with pytest.raises(FolderInUseError, match=f"is in use by process {worker} on "):
+        run_notebook(other, tmp_path / "runs" / "sleeps")
+    (tmp_path / "again").mkdir()
+    path = write_notebook(tmp_path / "again" / "sleeps.ipynb", "x = 1")
+    (status,) = run_notebooks([path], tmp_path / "runs")
+    assert (status.state, status.error.type) == ("failed", "FolderInUseError")
+    assert read_status(tmp_path / "runs" / "sleeps").state == "running"
+    assert not (tmp_path / "runs" / "sleeps" / "other.ipynb").exists()
+
+
+def test_an_open_notebook_holds_its_folder_until_it_is_finished(tmp_path):
+    path = write_notebook(tmp_path / "good.ipynb", GOOD)
+    run = start_run("good", run_dir=tmp_path / "run")
+    run = start_run("good", run_dir=tmp_path / "run")  # all its cells once more
+    with pytest.raises(FolderInUseError, match=f"process {os.getpid()} "):
+        run_notebook(path, tmp_path / "run")
+    run.finish()
+    assert run_notebook(path, tmp_path / "run").completed
 
 
 def test_a_worker_that_is_killed_is_not_called_running(tmp_path):

@@ -17,6 +17,7 @@ from workbench.runs.status import read_status
 from workbench.sweeps.cell import cell_state, run_cell
 from workbench.sweeps.grid import Grid
 from workbench.sweeps.plan import Cell, plan
+from workbench.sweeps.process import Worker
 
 pytestmark = pytest.mark.pipeline
 
@@ -34,7 +35,7 @@ def test_each_cell_runs_once_and_a_failed_one_again_on_request(place, monkeypatc
     assert code == 1
     assert sorted(place.ran()) == ["1 4", "13 4"]
     assert "KeyError in cell 3: 'unlucky'" in stdout
-    assert "dashboard http://127.0.0.1:" in stdout
+    assert "2 of 2 cells to run" in stdout
     assert "1 failed" in stderr
     found = records(place.out)
     assert [(name.rpartition("-")[0], record["metrics"]) for name, record in found.items()] == [
@@ -53,9 +54,10 @@ def test_each_cell_runs_once_and_a_failed_one_again_on_request(place, monkeypatc
         for path in place.out.glob("cells/*/cell.json")
         if "-13-" in str(path)
     )
-    monkeypatch.setattr("workbench.sweeps.cell.source_digest", lambda: cell.code)
-    assert not run_cell(cell).ran
-    again = run_cell(cell, retry_failed=True)
+    monkeypatch.setattr("workbench.sweeps.cell.code_digest", lambda _: cell.code)
+    with Worker() as worker:
+        assert not run_cell(cell, False, worker.run).ran
+        again = run_cell(cell, True, worker.run)
     assert (again.ran, again.state, again.message) == (True, "failed", "KeyError in cell 3: 'unlucky'")
     assert place.ran()[2:] == ["13 4"]
     assert failed.is_dir()
@@ -94,24 +96,31 @@ def test_the_report_runs_the_sweep_before_the_notebooks(place):
 
 
 @pytest.fixture
+def execute():
+    """What runs a job, as an engine has it."""
+    with Worker() as worker:
+        yield worker.run
+
+
+@pytest.fixture
 def cell(tmp_path):
-    """One cell of a tiny notebook, run in this process."""
+    """One cell of a tiny notebook."""
     write_notebook(tmp_path / "tiny.ipynb", CELL, parameters=PARAMETERS)
     grid = Grid(name="g", run="tiny.ipynb", fixed={"log": str(tmp_path / "log")})
     (cell,) = plan(grid, tmp_path / "out", beside=tmp_path)
     return cell
 
 
-def test_what_a_killed_attempt_left_is_no_result(cell, monkeypatch):
-    monkeypatch.setattr("workbench.sweeps.cell.source_digest", lambda: cell.code)
+def test_what_a_killed_attempt_left_is_no_result(cell, execute, monkeypatch):
+    monkeypatch.setattr("workbench.sweeps.cell.code_digest", lambda _: cell.code)
     torn = cell.folder / "work-torn"
     torn.mkdir(parents=True)
     (torn / "record.json").write_text("{")
     (torn / "status.json").write_text("{")
     assert cell_state(cell.folder) == "missing"
-    assert run_cell(cell).state == "done"
+    assert run_cell(cell, False, execute).state == "done"
     assert not torn.exists()
-    assert not run_cell(cell).ran
+    assert not run_cell(cell, False, execute).ran
     assert sorted(path.name for path in (cell.folder / "result").iterdir()) == [
         "record.json",
         "status.json",
@@ -119,21 +128,21 @@ def test_what_a_killed_attempt_left_is_no_result(cell, monkeypatch):
     ]
 
 
-def test_a_cell_that_is_no_longer_what_was_planned_is_refused(cell, monkeypatch):
-    monkeypatch.setattr("workbench.sweeps.cell.source_digest", lambda: "other")
-    outcome = run_cell(cell)
+def test_a_cell_that_is_no_longer_what_was_planned_is_refused(cell, execute, monkeypatch):
+    monkeypatch.setattr("workbench.sweeps.cell.code_digest", lambda _: "other")
+    outcome = run_cell(cell, False, execute)
     assert (outcome.state, outcome.ran) == ("refused", False)
     assert "code changed" in outcome.message
-    monkeypatch.setattr("workbench.sweeps.cell.source_digest", lambda: cell.code)
+    monkeypatch.setattr("workbench.sweeps.cell.code_digest", lambda _: cell.code)
     write_notebook(cell.notebook, "x = 1", parameters=PARAMETERS)
-    assert "tiny.ipynb changed" in run_cell(cell).message
+    assert "tiny.ipynb changed" in run_cell(cell, False, execute).message
 
 
-def test_a_notebook_without_a_record_has_failed(tmp_path, monkeypatch):
-    monkeypatch.setattr("workbench.sweeps.cell.source_digest", lambda: cell.code)
+def test_a_notebook_without_a_record_has_failed(tmp_path, execute, monkeypatch):
+    monkeypatch.setattr("workbench.sweeps.cell.code_digest", lambda _: cell.code)
     write_notebook(tmp_path / "silent.ipynb", "x = 1")
     (cell,) = plan(Grid(name="g", run="silent.ipynb"), tmp_path / "out", beside=tmp_path)
-    outcome = run_cell(cell)
+    outcome = run_cell(cell, False, execute)
     assert outcome.state == "failed"
     assert "wrote no record" in outcome.message
     assert not (cell.folder / "result").exists()
@@ -143,7 +152,7 @@ def processes(command: psutil.Process, kind: str) -> list[psutil.Process]:
     """The command itself, its workers, or their kernels."""
     if kind == "command":
         return [command] if command.is_running() else []
-    sign = {"worker": "spawn_main", "kernel": "ipykernel_launcher"}[kind]
+    sign = {"worker": "workbench.sweeps.process", "kernel": "ipykernel_launcher"}[kind]
     found = []
     try:
         for child in command.children(recursive=True):
@@ -207,7 +216,7 @@ def test_twenty_kills_lose_nothing(place):
 def test_a_scheduler_reached_by_address_gives_the_same(place, tmp_path):
     from distributed import LocalCluster
 
-    from workbench.sweeps.engine import open_client
+    from workbench.sweeps.engine import open_engine
 
     grid = place.grid("grid: {n: [0, 1, 2, 3]}")
     assert place.sweep(grid)[0] == 0
@@ -220,6 +229,6 @@ def test_a_scheduler_reached_by_address_gives_the_same(place, tmp_path):
     with (
         LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0") as wide,
         pytest.raises(ValueError, match="has 2 threads, expected 1"),
-        open_client(scheduler=wide.scheduler_address),
+        open_engine(scheduler=wide.scheduler_address),
     ):
         pass

@@ -7,11 +7,15 @@ from workbench.sweeps.grid import Grid, combinations, read_grid
 from workbench.sweeps.plan import nested, plan
 from workbench.sweeps.progress import Progress
 
+# Nine anchors, each a list of nine of the one before: 3.5 billion values in a few lines.
+BILLIONS = "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefghi", "bcdefghij", strict=True))
+BILLIONS = f"a: &a [{', '.join('1' * 9)}]\n{BILLIONS}"
+
 
 @pytest.fixture(autouse=True)
 def code(monkeypatch):
     """Whoever edits the package while the tests run changes no key."""
-    monkeypatch.setattr("workbench.sweeps.plan.source_digest", lambda: "code")
+    monkeypatch.setattr("workbench.sweeps.plan.source_digest", lambda *_: "code")
 
 
 @pytest.fixture
@@ -52,7 +56,7 @@ def test_a_cell_has_the_same_key_as_long_as_nothing_that_matters_changes(tmp_pat
     write_notebook(notebook, "x = lr + n")
     assert not set(digests()) & set(first)
     write_notebook(notebook, "x = lr * n")
-    monkeypatch.setattr("workbench.sweeps.plan.source_digest", lambda: "other code")
+    monkeypatch.setattr("workbench.sweeps.plan.source_digest", lambda *_: "other code")
     assert not set(digests()) & set(first)
 
 
@@ -117,6 +121,9 @@ def test_two_thousand_cells_are_told_in_a_dozen_lines(tmp_path, notebook):
         ({"grid": {"n": []}}, "n has no values"),
         ({"seeds": 0}, "seed has no values"),
         ({"grid": {"n": [1]}, "fixed": {"n": 2}}, "sets n twice"),
+        ({"seeds": -1}, "seed has no values"),
+        ({"seeds": 300_000_000}, r"300000000 cells \(1 of cells x 300000000 of seed\), expected at most 20000"),
+        ({"grid": {letter: list(range(10)) for letter in "abcdefg"}}, "has 10000000 cells"),
         ({"grid": {"n": [1, 1]}}, "the same cell twice"),
         ({"fixed": {"run_dir": "here"}}, "run_dir is the sweep's own"),
         ({"run": "train", "grid": {"model": ["mcnn", "mcn"]}}, "unknown model 'mcn'"),
@@ -141,6 +148,18 @@ def test_a_file_that_is_no_grid_is_named(tmp_path):
         ("[1]", "holds a list"),
         ("a: [", "is not YAML"),
         ("run: a\nname: ../b", "name: String should match"),
+        ("run: a\n1: x", "has the key 1, expected text: write it in quotes"),
+        ("run: a\ngrid: {1: [2]}", "has the key 1, expected text"),
+        ("run: a\nfixed: {loss_options: {on: 2}}", "has the key True, expected text"),
+        ("run: a\nfixed: {2020-13-45: 1}", "has the key|is not YAML"),
+        ("run: a\nfixed: {day: 2020-13-45}", "is not YAML"),
+        ("[" * 20_000, "nested too deeply"),
+        ("a: &a [*a]", "more than 100000 values"),
+        ("a: " + "x" * 1_000_001, "has 1000004 letters"),
+        ("run: a\0", "holds zero bytes"),
+        (BILLIONS, "more than 100000 values"),
+        ("run: a\ntimeout: .nan", "timeout: Input should be"),
+        ("run: a\nresources: {GPU: -1}", "resources.GPU: Input should be"),
     ):
         file.write_text(content)
         with pytest.raises(ValueError, match=found):

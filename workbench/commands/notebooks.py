@@ -8,7 +8,9 @@ import typer
 
 from workbench.commands.output import Json, assignments, near, print_json
 from workbench.commands.sweep import execute_sweep
-from workbench.io.project import find_notebook, list_notebooks, project_root, runs_folder
+from workbench.io.files import remove_parts
+from workbench.io.lock import own_folder
+from workbench.io.project import clone_of, find_notebook, list_notebooks, project_root, runs_folder
 
 if TYPE_CHECKING:
     from workbench.runs.status import Status
@@ -35,7 +37,7 @@ def run(
     from workbench.sweeps.notebooks import run_notebook
 
     path = find_notebook(notebook)
-    folder = out or runs_folder() / path.stem
+    folder = out or runs_folder(clone_of(path)) / path.stem
     status = run_notebook(path, folder, assignments(parameter or []), preset, timeout, threads)
     metrics = _metrics(folder)
     if json:
@@ -66,34 +68,15 @@ def report(
 ) -> None:
     """Execute the notebooks and the sweeps, and render reports/index.html."""
     from workbench.reports.site import write_site
-    from workbench.sweeps.notebooks import run_notebooks
 
-    page = project_root() / "reports" / "index.html"
-    statuses: list[Status] = []
-    whole = True
-    if not render_only:
-        for grid in sweep or ():  # before the notebooks, which show what was measured
-            _, swept, _ = execute_sweep(grid, workers=workers, threads=threads, err=json)
-            typer.echo(f"{grid.stem}: {swept.line()}", err=json)
-            whole = whole and swept.done
-        notebooks = [find_notebook(name) for name in only or ()] or list_notebooks()
-        if not notebooks:
-            raise FileNotFoundError(f"{project_root() / 'notebooks'} holds no notebook")
-        ended = iter(range(1, len(notebooks) + 1))
-
-        def progress(status: "Status") -> None:
-            typer.echo(f"[{next(ended)}/{len(notebooks)}] {_line(status)}", err=json)
-
-        statuses = run_notebooks(
-            notebooks,
-            runs_folder(),
-            workers=workers,
-            preset=preset,
-            timeout=timeout,
-            threads=threads,
-            on_done=progress,
-        )
-    write_site(runs_folder(), page)
+    page = runs_folder().parent / "index.html"
+    statuses, whole = [], True
+    with own_folder(page.parent):
+        if not render_only:
+            whole = _sweep(sweep or (), workers, threads, json)
+            statuses = _execute(only or (), workers, preset, timeout, threads, json)
+        remove_parts(page.parent / "site")
+        write_site(runs_folder(), page)
     if json:
         print_json({"page": str(page), "notebooks": [status.model_dump(mode="json") for status in statuses]})
     else:
@@ -101,6 +84,37 @@ def report(
         typer.echo(near(page))
     if not whole or not all(status.completed for status in statuses):
         raise typer.Exit(1)
+
+
+def _sweep(grids: Sequence[Path], workers: int, threads: int | None, json: bool) -> bool:
+    """Run the sweeps, whose results the notebooks show; whether every cell is done."""
+    whole = True
+    for grid in grids:
+        _, swept, _ = execute_sweep(grid, workers=workers, threads=threads, err=json)
+        typer.echo(f"{grid.stem}: {swept.line()}", err=json)
+        whole = whole and swept.done
+    return whole
+
+
+def _execute(
+    only: Sequence[str], workers: int, preset: str | None, timeout: float | None, threads: int | None, json: bool
+) -> "list[Status]":
+    """Execute the notebooks, all of them unless ``only`` names some, and tell each as it ends."""
+    from workbench.sweeps.notebooks import run_notebooks
+
+    notebooks = [find_notebook(name) for name in only] or list_notebooks()
+    if not notebooks:
+        raise FileNotFoundError(f"{project_root() / 'notebooks'} holds no notebook")
+    ended = iter(range(1, len(notebooks) + 1))
+    return run_notebooks(
+        notebooks,
+        runs_folder(),
+        workers=workers,
+        preset=preset,
+        timeout=timeout,
+        threads=threads,
+        on_done=lambda status: typer.echo(f"[{next(ended)}/{len(notebooks)}] {_line(status)}", err=json),
+    )
 
 
 def _line(status: "Status") -> str:

@@ -78,7 +78,7 @@ def execute_sweep(
     err: bool = False,
 ) -> "tuple[Path, Progress, list[Outcome]]":
     """What ``workbench sweep`` does: the sweep's folder, the state of every cell, and what ran now."""
-    from workbench.sweeps.engine import open_client, run_sweep, write_sweep
+    from workbench.sweeps.engine import open_engine, run_sweep, write_sweep
     from workbench.sweeps.grid import read_grid
     from workbench.sweeps.plan import plan
     from workbench.sweeps.progress import Progress
@@ -95,19 +95,18 @@ def execute_sweep(
     write_sweep(content, cells, folder)
     if not todo:
         return folder, progress, []
-    local = threads or 1
-    with open_client(workers=workers, threads=local, scheduler=scheduler, resources=resources) as client:
-        typer.echo(f"{len(todo)} of {len(cells)} cells to run; dashboard {client.dashboard_link}", err=err)
+    with open_engine(
+        workers=min(workers, len(todo)),
+        threads=threads,
+        scheduler=scheduler,
+        needed=content.resources,
+        offered=resources,
+    ) as engine:
+        typer.echo(f"{len(todo)} of {len(cells)} cells to run", err=err)
+        if scheduler is not None and not scheduler.startswith("tls://"):
+            typer.echo(f"{scheduler} is not tls://: whoever reaches it can run code as its workers do", err=True)
         begin, end = _reporter(progress, err=err)
-        outcomes = run_sweep(
-            todo,
-            client,
-            retry_failed=retry_failed,
-            threads=local if scheduler is None else threads,
-            resources=content.resources,
-            on_start=begin,
-            on_end=end,
-        )
+        outcomes = run_sweep(todo, engine, retry_failed=retry_failed, on_start=begin, on_end=end)
     return folder, progress, outcomes
 
 

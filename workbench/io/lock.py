@@ -21,7 +21,7 @@ class FolderInUseError(RuntimeError):
 
 
 @contextmanager
-def own_folder(folder: str | Path, *, wait: float | None = 0) -> Iterator[Path]:
+def own_folder(folder: str | Path, *, wait: float | None = 0, again: bool = False) -> Iterator[Path]:
     """Be the only writer in ``folder`` for the time of a ``with`` block.
 
     The operating system frees the lock when its process ends, however it ends. The lock is a file ``.lock`` in the
@@ -31,6 +31,7 @@ def own_folder(folder: str | Path, *, wait: float | None = 0) -> Iterator[Path]:
     Args:
         folder: the folder; made where it is missing.
         wait: seconds to wait for the present owner; None waits for as long as it takes.
+        again: this process may own the folder already, by a call that also set ``again``.
 
     Yields:
         The folder, as an absolute path.
@@ -41,7 +42,7 @@ def own_folder(folder: str | Path, *, wait: float | None = 0) -> Iterator[Path]:
     """
     folder = Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK, timeout=-1 if wait is None else wait)
+    lock = FileLock(folder / LOCK, timeout=-1 if wait is None else wait, is_singleton=again, thread_local=not again)
     try:
         lock.acquire()
     except Timeout:
@@ -55,8 +56,9 @@ def own_folder(folder: str | Path, *, wait: float | None = 0) -> Iterator[Path]:
         write_json(folder / OWNER, {"pid": os.getpid(), "host": socket.gethostname(), "since": started})
         yield folder
     finally:
-        with suppress(OSError):
-            (folder / OWNER).unlink()
+        if lock.lock_counter == 1:
+            with suppress(OSError):
+                (folder / OWNER).unlink()
         lock.release()
 
 

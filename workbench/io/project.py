@@ -2,6 +2,7 @@
 
 import os
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 
 PROJECT = "crowd-counting-workbench"
@@ -42,21 +43,22 @@ def _clone(begin: Path) -> Path | None:
     return None
 
 
-def runs_folder() -> Path:
+def runs_folder(root: Path | None = None) -> Path:
     """Where runs, and the networks that notebooks train, land.
 
     ``$WORKBENCH_RUNS`` where that is set; else reports/runs of the project, which git ignores. Outside a clone, and in
     one that may not be written, it is crowd-counting-workbench/runs in the user's data folder (``$XDG_DATA_HOME`` or
     ~/.local/share).
+
+    Args:
+        root: the project's folder; :func:`project_root` if None.
     """
     if given := os.environ.get(RUNS):
         return Path(given).resolve()
-    try:
-        runs = project_root() / "reports" / "runs"
-    except FileNotFoundError:
-        runs = None
-    if runs is not None and _writable(runs):
-        return runs
+    with suppress(FileNotFoundError):
+        runs = (root or project_root()) / "reports" / "runs"
+        if _writable(runs):
+            return runs
     data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(data) / PROJECT / "runs"
 
@@ -65,6 +67,11 @@ def _writable(folder: Path) -> bool:
     """Whether ``folder`` may be written, or made."""
     existing = next(place for place in (folder, *folder.parents) if place.exists())
     return os.access(existing, os.W_OK | os.X_OK)
+
+
+def clone_of(notebook: Path) -> Path | None:
+    """The clone that a notebook lies in, None for a notebook elsewhere; ``$WORKBENCH_ROOT`` goes before it."""
+    return Path(os.environ[ROOT]) if os.environ.get(ROOT) else _clone(notebook.resolve().parent)
 
 
 def list_notebooks() -> list[Path]:

@@ -1,14 +1,17 @@
 """What a notebook hands its results to: figures, tables, metrics and the record at the end."""
 
+import os
 import re
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from workbench.io.files import write_bytes
+from workbench.io.lock import own_folder
 from workbench.io.project import runs_folder
 from workbench.runs.record import Cell, Figure, Record, Table, Timing, now, number, plain, plain_row, versions
 
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 DOTS_PER_INCH = 144
+OWNED = "WORKBENCH_OWNED"
+"""The environment variable in which a runner tells its kernel which folder it holds for it."""
 
 
 class Run:
@@ -29,13 +34,20 @@ class Run:
     """
 
     def __init__(
-        self, name: str, folder: Path, preset: str | None, parameters: Mapping[str, Any], seed: int | None
+        self,
+        name: str,
+        folder: Path,
+        preset: str | None,
+        parameters: Mapping[str, Any],
+        seed: int | None,
+        owned: ExitStack,
     ) -> None:
         self.name = name
         self.folder = folder
         self._preset = preset
         self._config = dict(parameters)
         self._seed = seed
+        self._owned = owned
         self._figures: dict[str, Figure] = {}
         self._tables: dict[str, Table] = {}
         self._metrics: dict[str, float] = {}
@@ -122,8 +134,9 @@ class Run:
         )
 
     def finish(self) -> None:
-        """Write record.json into the run's folder; errors as in :meth:`Record.write`."""
+        """Write record.json into the run's folder and leave the folder to others; errors as in :meth:`Record.write`."""
         self.record().write(self.folder / "record.json")
+        self._owned.close()
 
 
 def start_run(
@@ -134,26 +147,31 @@ def start_run(
     parameters: Mapping[str, Any] | None = None,
     seed: int | None = None,
 ) -> Run:
-    """Begin a run of the notebook ``name``.
+    """Begin a run of the notebook ``name``, which holds its folder until it is finished.
+
+    The same process may begin anew in the folder, as when all cells of an open notebook are run again.
 
     Args:
         name: of the notebook; letters, digits, "-" and "_".
         preset: "smoke", "default" or "paper".
-        run_dir: where the figures and the record go; "" for reports/runs/``name`` in the project.
+        run_dir: where the figures and the record go; "" for ``name`` below
+            :func:`workbench.io.project.runs_folder`.
         parameters: what the record's config shall hold.
         seed: of the run; ``parameters["seed"]`` where it is not given.
 
     Raises:
-        FileNotFoundError: ``run_dir`` is "" and the working directory is not inside the project.
+        FolderInUseError: another process runs in the folder, for instance an open notebook.
         ValueError: the name does not fit a file.
     """
     _check_name(name)
-    folder = Path(run_dir) if run_dir else runs_folder() / name
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = (Path(run_dir) if run_dir else runs_folder() / name).resolve()
+    owned = ExitStack()
+    if os.environ.get(OWNED) != str(folder):
+        owned.enter_context(own_folder(folder, again=True))
     # Whoever finds a record later shall not take an earlier run's for this one's.
     (folder / "record.json").unlink(missing_ok=True)
     parameters = dict(parameters or {})
-    return Run(name, folder.resolve(), preset, parameters, parameters.get("seed") if seed is None else seed)
+    return Run(name, folder, preset, parameters, parameters.get("seed") if seed is None else seed, owned)
 
 
 def _check_name(name: str) -> None:

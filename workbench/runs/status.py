@@ -1,31 +1,30 @@
-"""What became of a notebook: one status.json a run, written when it starts and again when it ends.
+"""What is asked of a worker, and what became of it: one status.json a run, written when it starts and when it ends.
 
 papermill's own file says that every cell completed after a kernel's death or a time-out; this one does not.
 """
 
-import os
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from workbench.io.files import write_json
-from workbench.runs.record import read_model
+from workbench.runs.record import now, read_model
 
 LOG_LINES = 20
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+LOG = "kernel.log"
 
 State = Literal["running", "completed", "failed", "died", "timeout", "interrupted"]
 
 
 class Failure(BaseModel):
-    """Why a notebook did not complete.
+    """Why a notebook or a training did not complete.
 
     Attributes:
         type: name of the exception.
         message: of the exception.
         cell: index of the cell from 0, where known.
-        traceback: the last lines of it.
+        traceback: the last lines of it, or of what the kernel printed.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -37,16 +36,16 @@ class Failure(BaseModel):
 
 
 class Status(BaseModel):
-    """Of one run of one notebook.
+    """Of one run.
 
     Attributes:
-        name: of the notebook, without its suffix.
+        name: of the notebook, without its suffix, or of the training.
         state: "running" also stands where the machine went down before the end.
         started: UTC, ISO 8601.
         seconds: from start to end; 0 while it runs.
         parameters: that it was given, the preset and the run's folder not among them.
         preset: that it was given, if any.
-        notebook: name of the executed notebook, a file beside the status.
+        notebook: name of the executed notebook, a file beside the status; "" for a training.
         error: why it did not complete.
     """
 
@@ -63,12 +62,23 @@ class Status(BaseModel):
 
     @property
     def completed(self) -> bool:
-        """Whether every cell ran to its end."""
+        """Whether everything ran to its end."""
         return self.state == "completed"
 
     def write(self, folder: Path) -> None:
         """Write status.json into ``folder``, whole or not at all."""
         write_json(folder / "status.json", self.model_dump())
+
+    def end(self, folder: Path, state: State, error: Failure | None = None, seconds: float = 0.0) -> "Status":
+        """Bring the status in ``folder`` to its end; an error without a traceback gets the end of the kernel's log."""
+        tail = "" if state in ("completed", "interrupted") else log_tail(folder)
+        if error is not None and not error.traceback:
+            error = error.model_copy(update={"traceback": tail})
+        ended = self.model_copy(update={"state": state, "error": error, "seconds": round(seconds, 2)})
+        ended.write(folder)
+        if not tail:  # what cells print is in the notebook; this is the kernel's own chatter
+            (folder / LOG).unlink(missing_ok=True)
+        return ended
 
 
 def read_status(folder: str | Path) -> Status:
@@ -83,32 +93,44 @@ def read_status(folder: str | Path) -> Status:
 
 def log_tail(folder: Path) -> str:
     """The last lines of kernel.log in ``folder``, "" where there is none."""
-    log = folder / "kernel.log"
+    log = folder / LOG
     return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:]) if log.is_file() else ""
 
 
-def kernel_environment(threads: int | None) -> dict[str, str]:
-    """The environment that a kernel starts in: ``threads``, and pictures drawn into the notebook."""
-    environment = dict(os.environ) | ({} if threads is None else dict.fromkeys(THREAD_VARIABLES, str(threads)))
-    environment.pop("MPLBACKEND", None)
-    return environment
-
-
 class Job(BaseModel):
-    """What a worker is asked to execute.
+    """What a worker is asked to do.
 
     Attributes:
-        notebook: path of the notebook.
-        folder: of the run; the status of the run that begins lies there already.
-        parameters: values in the types that the notebook declares.
-        timeout: seconds that one cell may take, None for no limit.
-        kernel_log: what the kernel says outside the notebook goes into kernel.log, else where the worker's goes.
-        threads: of the numeric libraries in the kernel; None leaves the environment's.
+        name: of the run.
+        notebook: path of the notebook; None for a training.
+        folder: where the run's files go.
+        parameters: values in the types that the notebook declares, or the configuration of the training.
+        timeout: seconds that one cell of the notebook may take, None for no limit.
     """
 
-    notebook: Path
+    name: str
+    notebook: Path | None
     folder: Path
     parameters: dict[str, Any]
     timeout: float | None = None
-    kernel_log: bool = False
-    threads: int | None = None
+
+    def begin(self) -> Status:
+        """Write into the folder that the job runs, and remove what an earlier run of a notebook left there."""
+        if self.notebook is not None:
+            for name in (self.notebook.name, "record.json", LOG):
+                (self.folder / name).unlink(missing_ok=True)
+        status = self.status("running")
+        status.write(self.folder)
+        return status
+
+    def status(self, state: State, error: Failure | None = None) -> Status:
+        """A status of the job, not written."""
+        return Status(
+            name=self.name,
+            state=state,
+            started=now(),
+            parameters={name: value for name, value in self.parameters.items() if name != "preset"},
+            preset=self.parameters.get("preset"),
+            notebook="" if self.notebook is None else self.notebook.name,
+            error=error,
+        )

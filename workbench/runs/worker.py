@@ -1,54 +1,49 @@
-"""Execute one notebook with papermill in this process, and say truthfully how it ended.
-
-:mod:`workbench.sweeps.notebooks` starts one such process a notebook: ``python -m workbench.runs.worker JOB``.
-"""
+"""Execute one notebook with papermill in this process, and say truthfully how it ended."""
 
 import logging
+import os
 import re
-import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import papermill
+from ipykernel.kernelspec import make_ipkernel_cmd
+from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from traitlets.config import Config
 
+from workbench.io.project import ROOT, clone_of
 from workbench.runs.parameters import read_notebook
-from workbench.runs.status import Failure, Job, State, Status, kernel_environment, read_status
+from workbench.runs.run import OWNED
+from workbench.runs.status import Failure, Job, State
 
 TRACEBACK_LINES = 30
 START_TIMEOUT = 120
 
 
-def execute(job: Job) -> Status:
-    """Execute the notebook of ``job``; the status in its folder is brought to its end and returned."""
-    begun = time.perf_counter()
-    status = read_status(job.folder)
-    state, error = _execute(job, job.folder / status.notebook)
-    seconds = round(time.perf_counter() - begun, 2)
-    status = status.model_copy(update={"state": state, "error": error, "seconds": seconds})
-    status.write(job.folder)
-    return status
-
-
-def _execute(job: Job, output: Path) -> tuple[State, Failure | None]:
+def execute(job: Job) -> tuple[State, Failure | None]:
+    """Execute the notebook of ``job`` into its folder, and say how it ended and why."""
+    assert job.notebook is not None
+    output = job.folder / job.notebook.name
     sources = [cell.source for cell in read_notebook(job.notebook).cells]
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what goes wrong comes back as an exception
     try:
         with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
             papermill.execute_notebook(
                 _unformatted(job.notebook),
                 _unformatted(output),
-                parameters=job.parameters,
+                parameters=job.parameters | {"run_dir": str(job.folder)},
                 progress_bar=False,
+                kernel_name="python3",  # whatever name the notebook has of its kernel; see _manager
+                language="python",
                 start_timeout=START_TIMEOUT,
                 execution_timeout=job.timeout,
                 coalesce_streams=True,
                 kernel_manager_class=_manager(job),
-                # Sockets in files: no port that another kernel could take, and no warning of ipykernel's about them.
+                # Sockets in files that only this user can open: no port that somebody else could reach or take.
                 config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/k"}}),
             )
     except papermill.PapermillExecutionError as error:
@@ -76,17 +71,25 @@ def _execute(job: Job, output: Path) -> tuple[State, Failure | None]:
 
 
 def _manager(job: Job) -> type[AsyncKernelManager]:
-    """The manager of a kernel in its own environment, with its own log where ``job`` asks for one."""
+    """The manager of a kernel of this interpreter, whatever kernels other tools have registered."""
 
     class Manager(AsyncKernelManager):
+        @property
+        def kernel_spec(self) -> KernelSpec:
+            return KernelSpec(argv=make_ipkernel_cmd(), language="python", display_name="Python 3")
+
         async def start_kernel(self, **options: Any) -> Any:  # type: ignore[override]  # a coroutine here
-            options["env"] = kernel_environment(job.threads)
-            if not job.kernel_log:
-                return await super().start_kernel(**options)
-            with open(job.folder / "kernel.log", "wb") as log:
-                return await super().start_kernel(**options, stdout=log, stderr=log)
+            return await super().start_kernel(**options | {"env": _environment(job)})
 
     return Manager
+
+
+def _environment(job: Job) -> dict[str, str]:
+    """The kernel's environment: the folder that is its own, and the clone that the notebook lies in."""
+    environment = dict(os.environ) | {OWNED: str(job.folder)}
+    environment.pop("MPLBACKEND", None)  # pictures are drawn into the notebook
+    clone = None if job.notebook is None else clone_of(job.notebook)
+    return environment | ({} if clone is None else {ROOT: str(clone)})
 
 
 def _unformatted(path: Path) -> str:
@@ -110,9 +113,3 @@ def _last(output: Path) -> str | None:
 def strip_colours(text: str) -> str:
     """``text`` without a terminal's escape sequences."""
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
-
-
-if __name__ == "__main__":
-    # What goes wrong comes back as an exception; papermill's warnings about help texts are of no use.
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)
-    execute(Job.model_validate_json(sys.argv[1]))

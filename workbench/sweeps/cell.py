@@ -2,31 +2,27 @@
 
 A cell's folder holds ``result`` once it has completed, ``failed`` if its code raised an error, and nothing else that
 counts. An attempt works in a folder of its own and takes one of these names, in one rename, when it has ended: what was
-killed half-way is never taken for a result, and a kernel that outlives its worker can spoil nothing. The operating
-system frees the lock of a process that dies.
+killed half-way is never taken for a result, and a kernel that outlives its worker can spoil nothing.
 """
 
-import logging
 import os
 import shutil
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 from uuid import uuid4
 
-from filelock import FileLock, Timeout
-
 from workbench.io.files import write_json
-from workbench.io.source import source_digest
-from workbench.runs.record import now, read_record
-from workbench.runs.status import Failure, Job, Status, log_tail, read_status
-from workbench.sweeps.plan import Cell, notebook_digest
+from workbench.io.lock import LOCK, FolderInUseError, own_folder
+from workbench.io.text import read_object
+from workbench.runs.record import read_record
+from workbench.runs.status import Failure, Job, Status, read_status
+from workbench.sweeps.plan import Cell, code_digest, notebook_digest
 
-State = Literal["done", "failed", "missing"]
-TRACEBACK_LINES = 30
+CellState = Literal["done", "failed", "missing"]
+RESULTS: dict[str, CellState] = {"result/record.json": "done", "failed/status.json": "failed"}
 
 
 class Outcome(NamedTuple):
@@ -48,97 +44,74 @@ class Outcome(NamedTuple):
     message: str = ""
 
 
-def cell_state(folder: Path) -> State:
-    """What lies in a cell's folder."""
-    if (folder / "result" / "record.json").is_file():
-        return "done"
-    return "failed" if (folder / "failed" / "status.json").is_file() else "missing"
+def cell_state(folder: Path) -> CellState:
+    """What lies in a cell's folder; a file that is damaged does not count."""
+    for name, state in RESULTS.items():
+        with suppress(OSError, ValueError):
+            read_object(folder / name)
+            return state
+    return "missing"
 
 
 def run_cell(
-    cell: Cell,
-    *,
-    retry_failed: bool = False,
-    threads: int | None = None,
-    on_start: Callable[[], None] | None = None,
+    cell: Cell, retry_failed: bool, execute: Callable[[Job], Status], on_start: Callable[[], None] = lambda: None
 ) -> Outcome:
     """Run a cell unless it is done, or failed and ``retry_failed`` is not set, or somebody else runs it.
 
     Args:
         cell: of :func:`workbench.sweeps.plan.plan`.
         retry_failed: run it again if it failed before.
-        threads: of the numeric libraries in a notebook's kernel; None leaves the environment's.
-        on_start: called once it begins to run.
+        execute: what does the work, of an engine.
+        on_start: called when the cell begins to run.
     """
-    cell.folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(cell.folder / "lock", timeout=0):
+        with own_folder(cell.folder):
             state = cell_state(cell.folder)
             if state == "done" or (state == "failed" and not retry_failed):
                 return Outcome(cell.name, state, message=_why(cell.folder / "failed") if state == "failed" else "")
             changed = _changed(cell)
             if changed:
                 return Outcome(cell.name, "refused", message=f"{changed} since the sweep was planned; call it again")
-            if on_start is not None:
-                on_start()
-            return _attempt(cell, threads)
-    except Timeout:
-        return Outcome(cell.name, "busy", message="another process runs it")
+            on_start()
+            return _attempt(cell, execute)
+    except FolderInUseError as error:
+        return Outcome(cell.name, "busy", message=str(error))
 
 
 def _changed(cell: Cell) -> str:
     """What is no longer as it was planned, if anything: the cell would not be what its name says."""
-    if source_digest() != cell.code:
-        return "the package's code changed (or differs on this machine)"
     if cell.notebook is not None and notebook_digest(cell.notebook) != cell.source:
         return f"{cell.notebook.name} changed"
+    if code_digest(cell.notebook) != cell.code:
+        return "the package's code changed (or differs on this machine)"
     return ""
 
 
-def _attempt(cell: Cell, threads: int | None) -> Outcome:
+def _attempt(cell: Cell, execute: Callable[[Job], Status]) -> Outcome:
     begun = time.perf_counter()
+    for left in cell.folder.glob("work-*"):  # by attempts that were killed; a training goes on where it stopped
+        if cell.notebook is not None:
+            shutil.rmtree(left, ignore_errors=True)
     write_json(cell.folder / "cell.json", cell.model_dump(mode="json", exclude={"folder"}))
-    status, work = _train(cell) if cell.notebook is None else _execute(cell, cell.notebook, threads)
+    work = cell.folder / ("work-train" if cell.notebook is None else f"work-{uuid4().hex[:8]}")
+    job = Job(name=cell.title, notebook=cell.notebook, folder=work, parameters=cell.parameters, timeout=cell.timeout)
+    status = execute(job)
     seconds = time.perf_counter() - begun
-    if status.state == "died":
-        shutil.rmtree(work, ignore_errors=True)
+    if status.state in ("died", "interrupted"):
+        if cell.notebook is not None:
+            shutil.rmtree(work, ignore_errors=True)
         return Outcome(cell.name, "died", True, seconds, _message(status))
-    target = cell.folder / ("result" if status.completed else "failed")
-    shutil.rmtree(cell.folder / "failed", ignore_errors=True)
-    os.rename(work, target)
+    if status.completed:
+        status = _with_record(status, work)
+    (work / LOCK).unlink(missing_ok=True)
+    for earlier in ("failed", "result"):  # a result whose record is damaged
+        shutil.rmtree(cell.folder / earlier, ignore_errors=True)
+    os.rename(work, cell.folder / ("result" if status.completed else "failed"))
     return Outcome(cell.name, "done" if status.completed else "failed", True, seconds, _message(status))
 
 
-def _execute(cell: Cell, notebook: Path, threads: int | None) -> tuple[Status, Path]:
-    """Execute the notebook into a folder that no earlier attempt knows."""
-    from workbench.runs.worker import execute
-
-    for left in cell.folder.glob("work-*"):  # by attempts that were killed; the lock is ours
-        shutil.rmtree(left, ignore_errors=True)
-    work = cell.folder / f"work-{uuid4().hex[:8]}"
-    preset = cell.parameters.get("preset")
-    shown = {name: value for name, value in cell.parameters.items() if name != "preset"}
-    status = Status(
-        name=notebook.stem, state="running", started=now(), parameters=shown, preset=preset, notebook=notebook.name
-    )
-    status.write(work)
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what goes wrong comes back as a status
-    parameters = cell.parameters | {"run_dir": str(work)}
-    job = Job(
-        notebook=notebook, folder=work, parameters=parameters, timeout=cell.timeout, kernel_log=True, threads=threads
-    )
-    status = execute(job)
-    if status.completed:
-        status = status.model_copy(update=_without_record(work))
-        (work / "kernel.log").unlink(missing_ok=True)
-    elif status.error is not None and not status.error.traceback:
-        status = status.model_copy(update={"error": status.error.model_copy(update={"traceback": log_tail(work)})})
-    status.write(work)
-    return status, work
-
-
-def _without_record(work: Path) -> dict[str, object]:
-    """The failure of a notebook that ran to its end and left no record."""
+def _with_record(status: Status, work: Path) -> Status:
+    """``status``, or a failure where the run has left no record."""
     try:
         read_record(work / "record.json")
     except FileNotFoundError:
@@ -146,36 +119,13 @@ def _without_record(work: Path) -> dict[str, object]:
     except ValueError as error:
         message = str(error)
     else:
-        return {}
-    return {"state": "failed", "error": Failure(type="NoRecord", message=message)}
-
-
-def _train(cell: Cell) -> tuple[Status, Path]:
-    """Train in a folder that the next attempt takes up: a checkpoint there is where it goes on."""
-    from workbench.training.experiment import build_config, run_experiment
-
-    work = cell.folder / "work-train"
-    config = build_config(**cell.parameters)
-    status = Status(
-        name=f"{config.model}-{config.loss}", state="running", started=now(), parameters=cell.given, notebook=""
-    )
-    status.write(work)
-    begun = time.perf_counter()
-    try:
-        run_experiment(config, work)
-        update: dict[str, object] = {"state": "completed"}
-    except Exception as error:
-        lines = traceback.format_exc().splitlines()[-TRACEBACK_LINES:]
-        failure = Failure(type=type(error).__name__, message=str(error), traceback="\n".join(lines))
-        update = {"state": "failed", "error": failure}
-    status = status.model_copy(update={**update, "seconds": round(time.perf_counter() - begun, 2)})
-    status.write(work)
-    return status, work
+        return status
+    return status.end(work, "failed", Failure(type="NoRecord", message=message), status.seconds)
 
 
 def _message(status: Status) -> str:
     if status.error is None:
-        return ""
+        return status.state if status.state == "interrupted" else ""
     cell = "" if status.error.cell is None else f" in cell {status.error.cell + 1}"
     return f"{status.error.type}{cell}: {status.error.message}"
 

@@ -1,40 +1,18 @@
-"""Run notebooks: typed parameters, several at a time, an honest status of each, whatever happens to the kernel.
-
-Each notebook runs in a process of its own, so that none takes another down and threads can be shared out between
-them; this process watches, and says what became of one that could no longer say so itself.
-"""
+"""Run notebooks: typed parameters, several at a time, an honest status of each, whatever happens to the kernel."""
 
 import os
-import signal
-import subprocess
-import sys
-import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import as_completed
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from workbench.checks import check_positive, check_whole
+from workbench.io.lock import FolderInUseError, own_folder
 from workbench.runs.parameters import read_parameters, typed_parameters
-from workbench.runs.record import now
-from workbench.runs.status import Failure, Job, Status, kernel_environment, log_tail, read_status
-
-POLL_SECONDS = 0.05
-GRACE_SECONDS = 15
-
-
-@dataclass
-class _Work:
-    """A notebook that waits or runs."""
-
-    notebook: Path
-    folder: Path
-    parameters: Mapping[str, Any]
-    preset: str | None
-    timeout: float | None
-    begun: float = 0.0
+from workbench.runs.status import Failure, Job, Status
+from workbench.sweeps.engine import Execute, OnStart, open_engine
 
 
 def run_notebook(
@@ -49,7 +27,7 @@ def run_notebook(
 
     Args:
         path: of the notebook.
-        out_dir: folder of the run; the notebook's parameter ``run_dir``, where it has one, is set to it.
+        out_dir: folder of the run, which the notebook is given as its parameter ``run_dir``.
         parameters: values by name, of the declared type or as text, see
             :func:`workbench.runs.parameters.typed_parameters`.
         preset: value of the notebook's parameter ``preset``; None leaves it as it is.
@@ -61,13 +39,16 @@ def run_notebook(
 
     Raises:
         FileNotFoundError: there is no such notebook.
+        FolderInUseError: somebody else writes into ``out_dir``.
         ValueError: it is not a notebook with one parameters cell, a parameter is not known or does not fit its type,
             or ``out_dir`` is the notebook's own folder.
     """
     _check_limits(1, timeout, threads)
-    work = _Work(Path(path).resolve(), Path(out_dir).resolve(), dict(parameters or {}), preset, timeout)
-    _typed(work)
-    return _run([work], workers=1, threads=threads or _cores(), on_done=None)[0]
+    job = _job(Path(path), Path(out_dir), parameters or {}, preset, timeout)
+    with own_folder(job.folder):  # refused before anything starts
+        pass
+    with open_engine(workers=1, threads=threads or _cores()) as engine:
+        return engine.submit(lambda execute, _: execute(job), lambda: None).result()
 
 
 def run_notebooks(
@@ -100,13 +81,25 @@ def run_notebooks(
         ValueError: two notebooks of one name, or a number that makes no sense.
     """
     _check_limits(workers, timeout, threads)
-    runs_dir = Path(runs_dir).resolve()
-    works = [_Work(Path(path).resolve(), runs_dir / Path(path).stem, {}, preset, timeout) for path in paths]
-    names = [work.folder.name for work in works]
+    names = [Path(path).stem for path in paths]
     if len(set(names)) < len(names):
         raise ValueError(f"paths holds notebooks of one name: {', '.join(names)}; expected names that differ")
-    at_once = max(1, min(workers, len(works)))
-    return _run(works, workers=workers, threads=threads or max(1, _cores() // at_once), on_done=on_done)
+    ended: dict[int, Status] = {}
+    at_once = max(1, min(workers, len(paths)))
+    with open_engine(workers=at_once, threads=threads or max(1, _cores() // at_once)) as engine:
+        futures = {
+            engine.submit(partial(_execute, Path(path), Path(runs_dir), preset, timeout), lambda: None): index
+            for index, path in enumerate(paths)
+        }
+        for future in as_completed(futures):
+            index = futures[future]
+            try:
+                ended[index] = future.result()
+            except (OSError, ValueError, FolderInUseError) as error:
+                ended[index] = _refused(Path(paths[index]), Path(runs_dir), preset, error)
+            if on_done is not None:
+                on_done(ended[index])
+    return [ended[index] for index in range(len(paths))]
 
 
 def _check_limits(workers: int, timeout: float | None, threads: int | None) -> None:
@@ -122,112 +115,28 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _typed(work: _Work) -> dict[str, Any]:
-    """The parameters that papermill shall put in; raises what :func:`run_notebook` says."""
-    if work.folder == work.notebook.parent:
-        raise ValueError(f"out_dir is {work.folder}, the folder of the notebook itself; expected another")
-    known = read_parameters(work.notebook)
-    given = dict(work.parameters) | ({} if work.preset is None else {"preset": work.preset})
-    typed = typed_parameters(known, given)
-    return typed | ({"run_dir": str(work.folder)} if "run_dir" in known else {})
+def _job(path: Path, out_dir: Path, given: Mapping[str, Any], preset: str | None, timeout: float | None) -> Job:
+    """What the worker is to do; raises what :func:`run_notebook` says."""
+    notebook, folder = path.resolve(), out_dir.resolve()
+    if folder == notebook.parent:
+        raise ValueError(f"out_dir is {folder}, the folder of the notebook itself; expected another")
+    chosen = dict(given) | ({} if preset is None else {"preset": preset})
+    values = typed_parameters(read_parameters(notebook), chosen)
+    parameters = {name: value for name, value in values.items() if name != "run_dir"}
+    return Job(name=notebook.stem, notebook=notebook, folder=folder, parameters=parameters, timeout=timeout)
 
 
-def _run(
-    works: Sequence[_Work], *, workers: int, threads: int, on_done: Callable[[Status], None] | None
-) -> list[Status]:
-    waiting = deque(enumerate(works))
-    running: dict[int, subprocess.Popen[bytes]] = {}
-    ended: dict[int, Status] = {}
-
-    def end(index: int, status: Status) -> None:
-        ended[index] = status
-        if on_done is not None:
-            on_done(status)
-
-    try:
-        while waiting or running:
-            while waiting and len(running) < workers:
-                index, work = waiting.popleft()
-                try:
-                    running[index] = _start(work, threads)
-                except (OSError, ValueError) as error:
-                    end(index, _refuse(work, error))
-            for index, process in list(running.items()):
-                if process.poll() is not None:
-                    del running[index]
-                    end(index, _close(works[index], process))
-            time.sleep(POLL_SECONDS if running else 0)
-    finally:
-        # Nothing runs any more unless this process was interrupted.
-        for process in running.values():
-            process.send_signal(signal.SIGINT)
-        deadline = time.monotonic() + GRACE_SECONDS
-        for index, process in running.items():
-            try:
-                process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            _close(works[index], process, interrupted=True)
-    return [ended[index] for index in range(len(works))]
+def _execute(
+    path: Path, runs_dir: Path, preset: str | None, timeout: float | None, execute: Execute, _on_start: OnStart
+) -> Status:
+    return execute(_job(path, runs_dir / path.stem, {}, preset, timeout))
 
 
-def _status(work: _Work, parameters: Mapping[str, Any]) -> Status:
-    given = {name: value for name, value in parameters.items() if name not in ("preset", "run_dir")}
-    return Status(
-        name=work.notebook.stem,
-        state="running",
-        started=now(),
-        parameters=given,
-        preset=parameters.get("preset"),
-        notebook=work.notebook.name,
-    )
-
-
-def _start(work: _Work, threads: int) -> subprocess.Popen[bytes]:
-    parameters = _typed(work)
-    for name in (work.notebook.name, "record.json", "kernel.log"):  # of an earlier run
-        (work.folder / name).unlink(missing_ok=True)
-    work.begun = time.perf_counter()
-    _status(work, parameters).write(work.folder)
-    job = Job(notebook=work.notebook, folder=work.folder, parameters=parameters, timeout=work.timeout)
-    with open(work.folder / "kernel.log", "wb") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "workbench.runs.worker", job.model_dump_json()],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=kernel_environment(threads),
-            start_new_session=True,  # a Ctrl-C reaches this process alone, which passes it on once
-        )
-
-
-def _refuse(work: _Work, error: Exception) -> Status:
-    """A notebook that could not be started."""
-    failure = Failure(type=type(error).__name__, message=str(error))
-    status = _status(work, {}).model_copy(update={"state": "failed", "error": failure, "preset": work.preset})
-    with suppress(OSError):  # what could not be started may well be the folder
-        status.write(work.folder)
-    return status
-
-
-def _close(work: _Work, process: subprocess.Popen[bytes], *, interrupted: bool = False) -> Status:
-    """The status that the worker left, or the truth where it could not leave one."""
-    status = read_status(work.folder)
-    seconds = round(time.perf_counter() - work.begun, 2)
-    tail = log_tail(work.folder)
-    if interrupted and status.state in ("running", "died"):
-        update: dict[str, Any] = {"state": "interrupted", "error": None}
-        tail = ""  # how the kernel took the interruption is of no use to anybody
-    elif status.state == "running":
-        message = f"the process that ran the notebook ended with code {process.returncode}"
-        update = {"state": "died", "error": Failure(type="DeadWorkerError", message=message, traceback=tail)}
-    elif status.state == "died" and status.error is not None and tail:
-        update = {"error": status.error.model_copy(update={"traceback": tail})}
-    else:
-        update = {}
-    if not tail or status.state == "completed":  # what cells print is in the notebook; this is the kernel's own chatter
-        (work.folder / "kernel.log").unlink(missing_ok=True)
-    status = status.model_copy(update=update | {"seconds": seconds})
-    status.write(work.folder)
+def _refused(path: Path, runs_dir: Path, preset: str | None, error: Exception) -> Status:
+    """The status of a notebook that could not be started; written, unless the folder is somebody else's."""
+    job = Job(name=path.stem, notebook=path, folder=runs_dir / path.stem, parameters={})
+    status = job.status("failed", Failure(type=type(error).__name__, message=str(error)))
+    status = status.model_copy(update={"preset": preset})
+    with suppress(OSError, FolderInUseError), own_folder(job.folder):
+        status.write(job.folder)
     return status

@@ -4,13 +4,14 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from workbench.io.project import find_notebook
-from workbench.io.source import source_digest
+from workbench.io.source import imported, source_digest
 from workbench.runs.parameters import read_notebook, read_parameters, typed_parameters
 from workbench.sweeps.grid import Grid, combinations
 
@@ -28,7 +29,7 @@ class Cell(BaseModel):
         given: those that the grid sets.
         digest: of what is run with which parameters by which code: two cells of one digest are the same cell.
         source: digest of the notebook's code.
-        code: digest of the package's source.
+        code: digest of the package's code that the cell can import.
         folder: where the cell lives.
         timeout: seconds that one cell of the notebook may take.
     """
@@ -50,6 +51,11 @@ class Cell(BaseModel):
         """Of the cell's folder."""
         return self.folder.name
 
+    @property
+    def title(self) -> str:
+        """What runs."""
+        return f"{self.parameters['model']}-{self.parameters['loss']}" if self.notebook is None else self.notebook.stem
+
 
 def plan(grid: Grid, out: str | Path, *, beside: Path | None = None) -> list[Cell]:
     """The cells of a grid, each with its own folder below ``out``.
@@ -64,11 +70,12 @@ def plan(grid: Grid, out: str | Path, *, beside: Path | None = None) -> list[Cel
         ValueError: a parameter is not known or does not fit, or two cells are the same; one line says every problem.
     """
     planned = _trainings(grid) if grid.run == TRAIN else _notebooks(grid, beside)
-    code = source_digest()
     home = Path(out).resolve() / "cells"
     known = {path.name.rpartition("-")[2]: path for path in home.iterdir()} if home.is_dir() else {}
     cells: dict[str, Cell] = {}
+    code = ""
     for given, label, identity, values in planned:
+        code = code or code_digest(values["notebook"])
         digest = hashlib.sha256(json.dumps([identity, code], sort_keys=True).encode()).hexdigest()[:12]
         if digest in cells:
             raise ValueError(f"grid {grid.name} has the same cell twice: {given}")
@@ -114,8 +121,23 @@ def _notebooks(grid: Grid, beside: Path | None) -> Iterator[Planned]:
 
 def notebook_digest(notebook: str | Path) -> str:
     """A digest of a notebook's code; its prose and outputs change no result."""
-    sources = [cell.source for cell in read_notebook(notebook).cells if cell.cell_type == "code"]
-    return hashlib.sha256(json.dumps(sources).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(_code(notebook)).encode()).hexdigest()
+
+
+def code_digest(notebook: str | Path | None) -> str:
+    """A digest of the package's code that a notebook, or a training if None, can import."""
+    if notebook is None:
+        return source_digest("workbench.training.experiment")
+    roots = {"workbench"}
+    for source in _code(notebook):
+        python = "\n".join(line for line in source.splitlines() if not line.lstrip().startswith(("%", "!")))
+        with suppress(SyntaxError):  # such a cell fails when it runs
+            roots |= imported(python)
+    return source_digest(*roots)
+
+
+def _code(notebook: str | Path) -> list[str]:
+    return [cell.source for cell in read_notebook(notebook).cells if cell.cell_type == "code"]
 
 
 def _trainings(grid: Grid) -> Iterator[Planned]:

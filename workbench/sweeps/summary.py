@@ -1,13 +1,15 @@
 """What a report says of the sweeps: each cell of the newest plan, how it ended, and its scores."""
 
-import json
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from workbench.runs.record import read_record
+from pydantic import BaseModel, Field
+
+from workbench.runs.record import read_model, read_record
 from workbench.runs.status import Failure, read_status
-from workbench.sweeps.cell import State, cell_state
+from workbench.sweeps.cell import CellState, cell_state
+from workbench.sweeps.grid import Grid
 
 SHOWN = ("mae", "mae_sparse", "mae_dense", "f1", "rmse")
 
@@ -16,7 +18,7 @@ class CellSummary(NamedTuple):
     """One cell: its name, its state, what the grid sets, its scores, and its record or why there is none."""
 
     name: str
-    state: State
+    state: CellState
     given: dict[str, Any]
     metrics: dict[str, float]
     record: Path | None
@@ -33,23 +35,36 @@ class SweepSummary(NamedTuple):
     metrics: list[str]
     cells: list[CellSummary]
 
-    def count(self, state: State) -> int:
+    def count(self, state: CellState) -> int:
         """Cells in a state."""
         return sum(cell.state == state for cell in self.cells)
+
+
+class _Plan(BaseModel):
+    """What sweep.json must hold."""
+
+    planned: str
+    grid: Grid
+    cells: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._=-]*$")]]
+
+
+class _Given(BaseModel):
+    """What is read of cell.json."""
+
+    given: dict[str, Any]
 
 
 def collect_sweeps(runs_dir: str | Path) -> list[SweepSummary]:
     """The sweeps below ``runs_dir``/sweeps, by name; one whose plan cannot be read is left out."""
     found = []
     for path in sorted(Path(runs_dir).glob("sweeps/*/sweep.json")):
-        with suppress(ValueError, KeyError, TypeError, OSError):
-            content = json.loads(path.read_text(encoding="utf-8"))
-            cells = [_cell(path.parent / "cells" / name) for name in content["cells"]]
+        with suppress(ValueError, OSError):
+            plan = read_model(_Plan, path, "a sweep")
+            cells = [_cell(path.parent / "cells" / name) for name in plan.cells]
             measured = {metric for cell in cells for metric in cell.metrics}
             metrics = [name for name in SHOWN if name in measured] or sorted(measured)[:4]
             varying = [name for name in _names(cells) if len({str(cell.given.get(name)) for cell in cells}) > 1]
-            grid = content["grid"]
-            found.append(SweepSummary(path.parent.name, content["planned"], grid["run"], varying, metrics, cells))
+            found.append(SweepSummary(path.parent.name, plan.planned, plan.grid.run, varying, metrics, cells))
     return found
 
 
@@ -58,16 +73,19 @@ def _names(cells: list[CellSummary]) -> list[str]:
 
 
 def _cell(folder: Path) -> CellSummary:
+    """What lies in a cell's folder; a file of it that is damaged is named as the cell's error."""
     state = cell_state(folder)
     given: dict[str, Any] = {}
     metrics: dict[str, float] = {}
-    error = None
-    with suppress(ValueError, OSError):
-        given = json.loads((folder / "cell.json").read_text(encoding="utf-8"))["given"]
-    with suppress(ValueError, OSError):
+    record, error = None, None
+    try:
+        if (folder / "cell.json").is_file():
+            given = read_model(_Given, folder / "cell.json", "a cell").given
         if state == "done":
             metrics = dict(read_record(folder / "result" / "record.json").metrics)
+            record = folder / "result" / "record.json"
         elif state == "failed":
             error = read_status(folder / "failed").error
-    record = folder / "result" / "record.json" if state == "done" else None
+    except (ValueError, OSError) as damage:
+        error = Failure(type=type(damage).__name__, message=str(damage))
     return CellSummary(folder.name, state, given, metrics, record, error)
