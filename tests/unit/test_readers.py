@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 import torch
 from layouts import HALF, heads
-from layouts_sets import WRITERS, write_mall, write_nwpu_crowd, write_trancos, write_worldexpo10
+from layouts_sets import (
+    WRITERS,
+    write_jhu_crowd,
+    write_mall,
+    write_nwpu_crowd,
+    write_trancos,
+    write_ucf_cc_50,
+    write_worldexpo10,
+)
 from scipy.io import loadmat, savemat
 
 from workbench.data import collate, open_dataset
@@ -128,6 +136,76 @@ def test_splits_share_nobody(copies, name):
         open_dataset(name, root, validation=0.1)
 
 
+@EACH
+def test_stray_files_are_named_and_not_read(copies, name, tmp_path):
+    root, written = copies(name)
+    shutil.copytree(root, tmp_path / "copy")
+    image = next(
+        path for path in sorted(root.rglob("*")) if path.suffix in (".jpg", ".png") and "dots" not in path.stem
+    )
+    folders = {path.parent for path in (tmp_path / "copy").rglob("*") if path.is_file()}
+    for folder in folders:
+        for stray in ("2_ann.png", "Thumbs.db", "copy of 1.jpg", "desktop.ini"):
+            shutil.copy(image, folder / stray)
+    for options, truth in parts(name, written):
+        assert open_dataset(name, tmp_path / "copy", **options).names == list(truth)
+    whole, report = validate(name, root, published={}), validate(name, tmp_path / "copy", published={})
+    assert report.measured == whole.measured
+    assert report.ok
+    named = [f for f in report.findings if f.kind == "stray"]
+    assert named
+    for finding in named:
+        assert finding.level == "warning"
+        assert all(stray in finding.message for stray in ("2_ann.png", "Thumbs.db", "copy of 1.jpg", "desktop.ini"))
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", sorted({*WRITERS} - {"trancos"}))  # whose lists say the ending
+def test_two_images_of_one_name_are_an_error(copies, name, tmp_path):
+    shutil.copytree(copies(name)[0], tmp_path / "copy")
+    cls = reader(name)
+    image = cls.entries(tmp_path / "copy", cls.parts[0])[0].image
+    twin = image.with_suffix(".bmp")
+    shutil.copy(image, twin)
+    with pytest.raises(ValueError, match=rf"{image.stem}\.\w+ and {image.stem}\.\w+, expected one image of a name"):
+        open_dataset(name, tmp_path / "copy", "trainval")
+    assert twin.name in errors(name, tmp_path / "copy")
+
+
+def test_known_faults_of_the_published_set_count_and_unknown_ones_are_refused_at_once(tmp_path):
+    written = write_ucf_cc_50(tmp_path / "set")["all"]
+    for number in range(1, 6):
+        points = np.concatenate([written[str(number)], [[1_000.0 + number, 7.0]]])
+        savemat(tmp_path / "set" / f"{number}_ann.mat", {"annPoints": points})
+    people = 0
+    for fold in range(5):
+        for sample in open_dataset("ucf_cc_50", tmp_path / "set", "test", fold=fold):
+            assert sample.points[:, 0].max(dim=0).values <= sample.size[1] if sample.count else True
+            people += sample.count
+    assert people == sum(map(len, written.values())) + 5
+    assert open_dataset("ucf_cc_50", tmp_path / "set", "test", outside="drop")[0].count == len(written["1"])
+    report = validate("ucf_cc_50", tmp_path / "set", published={})
+    assert report.ok
+    assert [f.level for f in report.findings if f.kind == "outside"] == ["warning"] * 5
+    assert all("known to have 5 such points: they count" in f.message for f in report.findings if f.kind == "outside")
+
+    savemat(tmp_path / "set" / "7_ann.mat", {"annPoints": np.array([[-3.0, 5.0]])})
+    for split in ("train", "val", "test"):  # wherever it lies
+        with pytest.raises(ValueError, match=r'holds 6 points outside .*expected at most 5, .*outside="clamp"'):
+            open_dataset("ucf_cc_50", tmp_path / "set", split)
+    assert not validate("ucf_cc_50", tmp_path / "set", published={}).ok
+    assert open_dataset("ucf_cc_50", tmp_path / "set", outside="clamp").check() is None
+
+
+def test_check_reads_every_annotation(tmp_path):
+    write_jhu_crowd(tmp_path / "set")
+    data = open_dataset("jhu_crowd", tmp_path / "set")
+    data.check()
+    (tmp_path / "set" / "train" / "gt" / "0005.txt").write_text("9000 9 3 3 1 0\n" * len(data.points(4)))
+    with pytest.raises(ValueError, match=r"0005\.txt has .* points outside"):
+        data.check()
+
+
 def test_the_folds_of_ucf_cc_50_are_a_partition(copies):
     root, written = copies("ucf_cc_50")
     tested = [open_dataset("ucf_cc_50", root, "test", fold=k).names for k in range(5)]
@@ -189,6 +267,8 @@ def test_the_people_of_unlabelled_images_are_not_nobody(copies):
     test = open_dataset("nwpu_crowd", root, "test")
     assert test.names == list(written["test"])
     assert not test[0].annotated
+    with pytest.raises(ValueError, match=r'option evaluate_on="val" .*holds out training images to choose the weights'):
+        test.points(0)
     for ask in (lambda: test[0].count, lambda: test.points(0), lambda: collate([test[0]])):
         with pytest.raises(ValueError, match="published"):
             ask()

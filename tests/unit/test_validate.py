@@ -9,6 +9,7 @@ from PIL import Image
 
 from workbench.data.check.validator import save_overlay, validate
 from workbench.data.files.folders import Published
+from workbench.data.readers.shanghaitech import ShanghaiTechA
 
 TRAIN, TEST = "part_A_final/train_data", "part_A_final/test_data"
 
@@ -102,7 +103,7 @@ def test_totals_are_held_against_the_published_ones(clean):
     messages = [f.message for f in report.findings]
     assert "train has 12 images, published are 300" in messages
     people = published["test"].people
-    assert f"test has {people} people, published are 78,970" in messages
+    assert f"test has {people} people, published are 78,862 (the paper prints 78,970)" in messages
     assert any(m.startswith("test has at most") and m.endswith("published are 2,256") for m in messages)
     assert {f.kind for f in report.findings} == {"total", "extreme"}
     # a figure that could not be verified does not fail
@@ -128,7 +129,71 @@ def test_known_errors_of_the_published_set_are_remarked(tmp_path):
     (folder / "ground-truth" / "GT_IMG_2.mat").rename(folder / "ground-truth" / "GT_IMG_108.mat")
     report = validate("shanghaitech_b", tmp_path, published=figures(written))
     assert report.ok
-    assert [(f.level, f.file) for f in report.findings] == [("note", "part_B_final/train_data/images/IMG_108.jpg")]
+    (known,) = report.findings
+    assert (known.level, known.file) == ("warning", "part_B_final/train_data/images/IMG_108.jpg")
+    assert known.message == "its points are wrong: known of the published set"
+
+
+def test_one_picture_in_two_parts_is_named_once_where_that_is_known(tmp_path):
+    written = write_shanghaitech(tmp_path, "A", train=2, test=1)
+    for part, old, new in ((TRAIN, "IMG_2", "IMG_121"), (TEST, "IMG_1", "IMG_98")):
+        (tmp_path / part / "images" / f"{old}.jpg").rename(tmp_path / part / "images" / f"{new}.jpg")
+        (tmp_path / part / "ground-truth" / f"GT_{old}.mat").rename(tmp_path / part / "ground-truth" / f"GT_{new}.mat")
+    for file in ("images/{}.jpg", "ground-truth/GT_{}.mat"):
+        shutil.copy(tmp_path / TRAIN / file.format("IMG_121"), tmp_path / TEST / file.format("IMG_98"))
+    findings = validate("shanghaitech_a", tmp_path, published={}).findings
+    assert written["train"]
+    assert {(f.level, f.kind, f.file) for f in findings} == {
+        ("warning", "known", f"{TRAIN}/images/IMG_121.jpg"),
+        ("warning", "known", f"{TEST}/images/IMG_98.jpg"),
+    }
+
+
+def test_totals_of_the_published_files_are_right_and_the_papers_are_mentioned(clean, monkeypatch):
+    root, published = clean
+    people = published["test"].people
+    monkeypatch.setattr(ShanghaiTechA, "published", published)
+    monkeypatch.setattr(ShanghaiTechA, "printed", {"test": Published(people=people + 108)})
+    report = validate("shanghaitech_a", root)
+    assert report.ok
+    assert [(f.level, f.message) for f in report.findings] == [
+        ("note", f"test has {people} people, as the published files have (the paper prints {people + 108})")
+    ]
+    # a copy that has the paper's total is right too, any other is not
+    monkeypatch.setattr(ShanghaiTechA, "printed", {"test": Published(people=people)})
+    for known, ok in ((people + 5, True), (people, True)):
+        monkeypatch.setattr(ShanghaiTechA, "published", published | {"test": published["test"]._replace(people=known)})
+        assert validate("shanghaitech_a", root).ok is ok
+    monkeypatch.setattr(ShanghaiTechA, "printed", {"test": Published(people=people + 1)})
+    monkeypatch.setattr(ShanghaiTechA, "published", published | {"test": published["test"]._replace(people=people + 5)})
+    assert not validate("shanghaitech_a", root).ok
+
+
+def test_columns_of_the_report_never_run_together(copy):
+    root, published = copy
+    (root / TRAIN / "ground-truth" / "GT_IMG_4.mat").unlink()
+    huge = {part: Published(10**9, 10**12, 10**9, 10**12) for part in published}
+    lines = validate("shanghaitech_a", root, published=huge).to_text().splitlines()
+    assert lines[2].split() == ["part", "images", "people", "least", "most"]
+    for line, part in zip(lines[3:6], ("train", "test", "all"), strict=True):
+        cells = re.split(r"  +", line)
+        assert len(cells) == 5
+        assert cells[0] == part
+        assert all(re.fullmatch(r"[\d,]+ \(published [\d,]+\)", cell) for cell in cells[1:])
+    assert any(
+        re.match(rf"error  +missing annotation  +{TRAIN}/images/IMG_4\.jpg: there is no ", line) for line in lines
+    )
+
+
+def test_the_option_that_helps_is_named(copy):
+    root, _ = copy
+    write_image_info(root / TRAIN / "ground-truth" / "GT_IMG_3.mat", np.array([[500.0, 5.0], [5.0, 5.0]]))
+    write_image_info(root / TRAIN / "ground-truth" / "GT_IMG_5.mat", np.zeros((0, 2)), number=3)
+    report = validate("shanghaitech_a", root, published={})
+    assert found(report, "outside")[f"{TRAIN}/ground-truth/GT_IMG_3.mat"].message.endswith(
+        'outside="clamp" moves such points to the border, "drop" leaves them out'
+    )
+    assert 'stated="ignore"' in found(report, "count")[f"{TRAIN}/ground-truth/GT_IMG_5.mat"].message
 
 
 def test_the_sheet_shows_the_images_and_their_points(copy, tmp_path):

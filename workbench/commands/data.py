@@ -17,7 +17,7 @@ Root = Annotated[
 def list_datasets(json: Json = False) -> None:
     """The data sets that can be opened by name, and where each is looked for when no root is given."""
     from workbench.data import DATASETS
-    from workbench.data.files.places import default_place
+    from workbench.data.files.folders import default_place
     from workbench.registry import look_up
 
     rows: list[dict[str, Any]] = []

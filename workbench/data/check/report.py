@@ -16,12 +16,14 @@ class Finding:
         kind: what sort of thing, one word or two.
         file: the file or folder, relative to the root.
         message: what was found and what was expected.
+        number: of points that it is about, where that matters.
     """
 
     level: str
     kind: str
     file: str
     message: str
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,15 +81,30 @@ class Report:
     def to_text(self) -> str:
         """The report as a table of totals and a list of findings."""
         columns = ("images", "people", "least", "most")
-        lines = [f"{self.name} in {self.root}", "", f"{'part':8}" + "".join(f"{name:>24}" for name in columns)]
+        table = [["part", *columns]]
         for part, found in self.measured.items():
-            row = f"{part:8}"
-            for column in columns:
-                value, wanted = getattr(found, column), self.published.get(part, {}).get(column)
-                cell = "-" if value is None else f"{value:,}"
-                row += f"{cell if wanted is None else f'{cell} (published {wanted:,})':>24}"
-            lines.append(row)
+            wanted = self.published.get(part, {})
+            table.append([part, *(_cell(getattr(found, column), wanted.get(column)) for column in columns)])
         counted = {level: sum(f.level == level for f in self.findings) for level in (ERROR, WARNING, NOTE)}
-        lines += ["", ", ".join(f"{number} {level}{'' if number == 1 else 's'}" for level, number in counted.items())]
-        lines += [f"{f.level:8}{f.kind:18}{f.file}: {f.message}" for f in self.findings]
-        return "\n".join(lines)
+        return "\n".join(
+            [
+                f"{self.name} in {self.root}",
+                "",
+                *_aligned(table, ">"),
+                "",
+                ", ".join(f"{number} {level}{'' if number == 1 else 's'}" for level, number in counted.items()),
+                *_aligned([[f.level, f.kind, f"{f.file}: {f.message}"] for f in self.findings], "<"),
+            ]
+        )
+
+
+def _cell(value: int | None, published: int | None) -> str:
+    text = "-" if value is None else f"{value:,}"
+    return text if published is None else f"{text} (published {published:,})"
+
+
+def _aligned(rows: Sequence[Sequence[str]], side: str) -> list[str]:
+    """A line a row, its cells two spaces apart and as wide as their column's widest; the first is set to the left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(f"{cell:{side if n else '<'}{widths[n]}}" for n, cell in enumerate(row)) for row in rows)
+    return [line.rstrip() for line in lines]

@@ -3,15 +3,19 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
 from workbench.data import DATASETS
-from workbench.data.check.examine import check_entry, near
 from workbench.data.check.overlay import overlay_sheet
 from workbench.data.check.report import ERROR, NOTE, WARNING, Figures, Finding, Report, figures
-from workbench.data.files.entries import Entry, Published
-from workbench.data.files.folders import FileDataset
-from workbench.data.files.places import check_root
+from workbench.data.files.entries import OPTION, Annotation, Entry, Published, beyond, within
+from workbench.data.files.folders import FileDataset, check_root
+from workbench.data.files.images import ImageError, read_pixels
 from workbench.registry import look_up
 
 __all__ = ["Finding", "Report", "save_overlay", "validate"]
@@ -35,8 +39,9 @@ def validate(name: str, root: str | Path | None, *, published: Mapping[str, Publ
     Errors: a part, image, annotation or a file beside it is missing; a file cannot be read; the number that is stated
     is not that of the points; the annotation was made for another size of image; points lie outside their image (all
     of them inside with x and y exchanged: suspicious axes); totals and extremes differ from the published ones.
-    Warnings: several points on one spot, points outside their own box, one picture in two files. Notes: points outside
-    the region of interest, known errors. Published figures that could not be verified are not compared.
+    Warnings: several points on one spot, points outside their own box, one picture in two files, files that are not of
+    the set, known errors of the published set. Notes: points outside the region of interest, totals that the paper
+    prints otherwise. Published figures that could not be verified are not compared.
 
     Args:
         name: one of ``DATASETS`` that lies in files.
@@ -59,8 +64,9 @@ def validate(name: str, root: str | Path | None, *, published: Mapping[str, Publ
         counts[part] = []
         for entry in entries:
             if (part, entry.name) in cls.remarks:
-                found.append(Finding(NOTE, "known", near(entry.image, root), cls.remarks[part, entry.name]))
-            if entry.image.is_file():
+                text = f"{cls.remarks[part, entry.name]}: known of the published set"
+                found.append(Finding(WARNING, "known", near(entry.image, root), text))
+            elif entry.image.is_file():
                 pictures[_fingerprint(entry.image)].append(near(entry.image, root))
             annotation, faults = check_entry(cls, entry, root)
             found += faults
@@ -73,8 +79,10 @@ def validate(name: str, root: str | Path | None, *, published: Mapping[str, Publ
     if len(parts) == len(cls.parts_of(root)):
         images = sum(figure.images for figure in measured.values())
         measured["all"] = figures(images, [count for part in parts for count in counts[part]])
+    printed = cls.printed if published is None else {}
     for part, figure in measured.items():
-        found += _compare(part, figure, wanted.get(part, Published()))
+        found += _compare(part, figure, wanted.get(part, Published()), printed.get(part, Published()))
+    found = _known_faults(cls, found)
     compared = {part: wanted[part]._asdict() for part in measured if part in wanted}
     return Report(name, str(root), found, measured, compared)
 
@@ -97,7 +105,7 @@ def _parts(cls: type[FileDataset], root: Path, found: list[Finding]) -> dict[str
 
 
 def _strays(cls: type[FileDataset], entries: Sequence[Entry], root: Path) -> Iterator[Finding]:
-    """Annotations that belong to no image."""
+    """Annotations that belong to no image, and files among the images that are not of the set."""
     expected = {path for entry in entries for path in entry.files}
     truths = {entry.annotation for entry in entries if entry.annotation is not None}
     suffixes = {path.suffix for path in truths}
@@ -105,16 +113,45 @@ def _strays(cls: type[FileDataset], entries: Sequence[Entry], root: Path) -> Ite
         for path in sorted(folder.glob(cls.truths)) if folder.is_dir() else ():
             if path not in expected and path.suffix in suffixes and not path.name.startswith("."):
                 yield Finding(ERROR, "missing image", near(path, root), "there is no image to this annotation")
+    for folder in sorted({entry.image.parent for entry in entries}):
+        strays = [
+            path.name
+            for path in (sorted(folder.iterdir()) if folder.is_dir() else ())
+            if path not in expected
+            and path.is_file()
+            and not path.name.startswith(".")
+            and not any(path.match(form) for form in cls.companions)
+        ]
+        if strays:
+            text = f"{len(strays)} files are not of the set and not read: {', '.join(strays[:5])}"
+            yield Finding(WARNING, "stray", near(folder, root), text + (" and others" if len(strays) > 5 else ""))
 
 
-def _compare(part: str, measured: Figures, published: Published) -> Iterator[Finding]:
-    """Findings where measured figures differ from published ones that are verified."""
+def _compare(part: str, measured: Figures, published: Published, printed: Published) -> Iterator[Finding]:
+    """Findings where measured figures differ from published ones that are verified, or from the paper's."""
     for what, wanted in published._asdict().items():
-        value = getattr(measured, what)
-        if wanted is not None and value != wanted:
+        value, paper = getattr(measured, what), getattr(printed, what)
+        aside = "" if paper is None else f" (the paper prints {paper:,})"
+        if wanted is not None and value not in (wanted, paper):
             kind = "total" if what in ("images", "people") else "extreme"
-            text = f"{part} has {_words(what, value)}, published are {wanted:,}"
+            text = f"{part} has {_words(what, value)}, published are {wanted:,}{aside}"
             yield Finding(ERROR, kind, ".", text)
+        elif aside and value == wanted:
+            yield Finding(NOTE, "total", ".", f"{part} has {_words(what, value)}, as the published files have{aside}")
+
+
+def _known_faults(cls: type[FileDataset], findings: list[Finding]) -> list[Finding]:
+    """The findings, where points outside their image are warnings if they are not more than in the published set."""
+    outside = [finding for finding in findings if finding.kind == "outside"]
+    if sum(finding.number for finding in outside) > cls.faults:
+        return findings
+    text = f"{cls.title} is known to have {cls.faults} such points: they count, moved to the border"
+    return [
+        replace(finding, level=WARNING, message=f"{finding.message.removesuffix('; ' + OPTION)}; {text}")
+        if finding in outside
+        else finding
+        for finding in findings
+    ]
 
 
 def _words(what: str, value: int | None) -> str:
@@ -142,3 +179,105 @@ def save_overlay(name: str, root: str | Path | None, path: str | Path, *, count:
     cls = reader(name)
     root = check_root(root, name, cls.title)
     overlay_sheet(cls, [entry for entries in _parts(cls, root, []).values() for entry in entries], path, count=count)
+
+
+def check_entry(cls: type[FileDataset], entry: Entry, root: Path) -> tuple[Annotation | None, list[Finding]]:
+    """Read one image and everything that belongs to it, and hold them against each other."""
+    image = near(entry.image, root)
+    found: list[Finding] = []
+    size, annotation = None, None
+    if not entry.image.is_file():
+        found.append(Finding(ERROR, "missing image", image, "there is no such image"))
+    else:
+        try:
+            height, width, _ = read_pixels(entry.image).shape
+            size = height, width
+        except (ImageError, OSError) as error:
+            found.append(Finding(ERROR, "image", image, _without(error, entry.image)))
+    if entry.annotation is not None:
+        truth = near(entry.annotation, root) + ("" if entry.own else f" ({entry.name})")
+        if not entry.annotation.is_file():
+            found.append(Finding(ERROR, "missing annotation", image, f"there is no {truth}"))
+        else:
+            try:
+                annotation = cls.read(entry)
+            except (ValueError, OSError) as error:
+                found.append(Finding(ERROR, "annotation", truth, _without(error, entry.annotation)))
+        if annotation is not None:
+            found += check_annotation(annotation, size, truth)
+    if size is not None:
+        found += _check_beside(cls, entry, root, annotation, size)
+    return annotation, found
+
+
+def check_annotation(annotation: Annotation, size: tuple[int, int] | None, file: str) -> Iterator[Finding]:
+    """What is wrong with an annotation, of an image of ``size`` = (H, W) where that is known."""
+    points, people = annotation.points, len(annotation.points)
+    if annotation.stated is not None and annotation.stated != people:
+        text = f'states {annotation.stated} people and holds {people} points; stated="ignore" counts the points'
+        yield Finding(ERROR, "count", file, text)
+    repeated = people - len(torch.unique(points, dim=0)) if people else 0
+    if repeated:
+        text = f"{repeated} of {people} points lie exactly on another one"
+        yield Finding(WARNING, "duplicate points", file, text)
+    if annotation.boxes is not None:
+        low, high = annotation.boxes[:, :2], annotation.boxes[:, 2:]
+        apart = int(((points < low) | (points > high)).any(dim=1).sum())
+        if apart:
+            yield Finding(WARNING, "box", file, f"{apart} of {people} points lie outside their own box")
+    if size is not None and annotation.size is not None and annotation.size != size:
+        text = f"was made for an image of (H, W) = {annotation.size}, the image has {size}"
+        yield Finding(ERROR, "size", file, text)
+    if size is not None:
+        yield from check_place(points, size, file)
+
+
+def check_place(points: Float[Tensor, "n 2"], size: tuple[int, int], file: str) -> Iterator[Finding]:
+    """Whether the points lie in an image of ``size`` = (H, W), and if not whether they do with x and y exchanged."""
+    outside = beyond(points, size)
+    number = int(outside.sum())
+    if not number:
+        return
+    x, y = points[outside][0].tolist()
+    text = (
+        f"{number} of {len(points)} points lie outside the image of {size[1]} x {size[0]} pixels, "
+        f"for instance (x, y) = ({x:g}, {y:g})"
+    )
+    if len(points) > 1 and not beyond(points.flip(1), size).any():
+        yield Finding(ERROR, "axes", file, f"{text}; all lie inside with x and y exchanged")
+    else:
+        yield Finding(ERROR, "outside", file, f"{text}; {OPTION}", number)
+
+
+def _check_beside(
+    cls: type[FileDataset], entry: Entry, root: Path, annotation: Annotation | None, size: tuple[int, int]
+) -> Iterator[Finding]:
+    """What is wrong with the files beside the annotation: region of interest, perspective, depth."""
+    missing = {kind: path for kind, path in entry.beside.items() if not path.is_file()}
+    for kind, path in missing.items():
+        yield Finding(ERROR, f"missing {kind}", near(entry.image, root), f"there is no {near(path, root)}")
+    if missing:
+        return
+    for read, kinds in ((cls.read_roi, ("roi",)), (cls.read_maps, ("perspective", "depth"))):
+        file = next((entry.beside[kind] for kind in kinds if kind in entry.beside), None)
+        try:
+            result = read(entry, size)
+        except (ValueError, OSError) as error:
+            file = file or entry.image
+            yield Finding(ERROR, kinds[0] if len(kinds) == 1 else "map", near(file, root), _without(error, file))
+            continue
+        if isinstance(result, Tensor) and annotation is not None and file is not None:
+            outside = int((~within(annotation.points, result)).sum())
+            if outside:
+                text = f"{outside} of {len(annotation.points)} points lie outside the region of interest: not counted"
+                yield Finding(NOTE, "outside roi", near(entry.image, root), text)
+
+
+def near(path: Path, root: Path) -> str:
+    """``path`` relative to ``root``, with forward slashes."""
+    return path.relative_to(root).as_posix()
+
+
+def _without(error: Exception, path: Path) -> str:
+    """The message of an error without the file's name at its front, which the finding has already."""
+    return str(error).removeprefix(str(path)).lstrip(": ")

@@ -90,18 +90,29 @@ def natural(text: str) -> list[tuple[int, str]]:
     return [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in re.split(r"(\d+)", text)]
 
 
-def image_files(folder: Path) -> list[Path]:
+def image_files(folder: Path, form: str = ".*") -> list[Path]:
     """The image files of a folder in natural order; hidden files, such as a file system's own, are none.
 
+    Args:
+        folder: where they lie.
+        form: what the set's names look like, a regular expression for the whole name without its ending. Other files
+            are not of the set (``workbench data check`` names them).
+
     Raises:
-        FileNotFoundError: there is no such folder, or it holds no image.
+        FileNotFoundError: there is no such folder, or it holds no image of such a name.
+        ValueError: two images differ in their endings only; they would share one annotation.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
-    found = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+    images = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+    found = {path.stem: path for path in images if re.fullmatch(form, path.stem)}
     if not found:
-        raise FileNotFoundError(f"{folder} holds no images")
-    return sorted(found, key=lambda path: natural(path.name))
+        named = "" if form == ".*" else f" whose name has the form {form}"
+        raise FileNotFoundError(f"{folder} holds no images{named}")
+    twin = next((path for path in images if path.stem in found and found[path.stem] != path), None)
+    if twin is not None:
+        raise ValueError(f"{folder} holds {found[twin.stem].name} and {twin.name}, expected one image of a name")
+    return sorted(found.values(), key=lambda path: natural(path.name))
 
 
 def as_numbers(values: Any, path: Path, columns: int, what: str, meaning: str) -> Float[Tensor, "n columns"]:
@@ -167,6 +178,14 @@ def as_number(value: object) -> int | None:
     return int(number.item()) if number.size == 1 and float(number.item()).is_integer() else None
 
 
+OPTION = 'outside="clamp" moves such points to the border, "drop" leaves them out'
+
+
+def beyond(points: Float[Tensor, "n 2"], size: tuple[int, int]) -> Bool[Tensor, "n"]:
+    """Which points lie outside an image of ``size`` = (H, W); the border itself is inside."""
+    return ((points < 0) | (points > points.new_tensor([size[1], size[0]]))).any(dim=1)
+
+
 def settle(annotation: Annotation, size: tuple[int, int], outside: str, path: Path) -> Annotation:
     """Deal with points outside an image of ``size`` = (H, W) as ``outside`` says.
 
@@ -181,19 +200,15 @@ def settle(annotation: Annotation, size: tuple[int, int], outside: str, path: Pa
         try:
             check_points(points, str(path), size=size)
         except ValueError as error:
-            raise ValueError(
-                f'{error}; outside="clamp" moves such points to the border, "drop" leaves them out'
-            ) from error
+            raise ValueError(f"{error}; {OPTION}") from error
         return annotation
-    limit = points.new_tensor([size[1], size[0]])
     if outside == "clamp":
-        return annotation._replace(points=torch.minimum(points.clamp(min=0), limit))
-    return annotation.only(((points >= 0) & (points <= limit)).all(dim=1))
+        return annotation._replace(points=torch.minimum(points.clamp(min=0), points.new_tensor([size[1], size[0]])))
+    return annotation.only(~beyond(points, size))
 
 
 def within(points: Float[Tensor, "n 2"], roi: Bool[Tensor, "h w"]) -> Bool[Tensor, "n"]:
     """Which points lie on a pixel of the region of interest; one outside the image lies on none."""
     height, width = roi.shape
-    inside = ((points >= 0) & (points <= points.new_tensor([width, height]))).all(dim=1)
     column, row = points.floor().long().unbind(1)
-    return inside & roi[row.clamp(0, height - 1), column.clamp(0, width - 1)]
+    return ~beyond(points, (height, width)) & roi[row.clamp(0, height - 1), column.clamp(0, width - 1)]

@@ -1,5 +1,6 @@
 """What data sets that lie in folders share: finding them, splits, reading one image, points at the border."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,20 +12,55 @@ from torch import Tensor
 
 from workbench.checks import check_choice
 from workbench.data.dataset import CrowdDataset
-from workbench.data.files.entries import Annotation, Entry, Published, settle, within
+from workbench.data.files.entries import OPTION, Annotation, Entry, Published, beyond, settle, within
 from workbench.data.files.images import MAX_PIXELS, image_size, read_image
-from workbench.data.files.places import check_root
 from workbench.data.files.prepared import Prepared
 from workbench.data.files.resizing import resize_rule
 from workbench.data.sample import CrowdSample, Window
 from workbench.data.splits import check_split, hold_out
 from workbench.data.transforms import resize_sample
+from workbench.io.project import project_root
 
 __all__ = ["Annotation", "Entry", "FileDataset", "Published"]
 
+VARIABLE = "WORKBENCH_DATA"
 OUTSIDE = ("raise", "clamp", "drop")
 STATED = ("raise", "ignore")
 ROI = ("black", "keep")
+
+
+def default_place(name: str) -> Path:
+    """Where the data set ``name`` is looked for when no root is given.
+
+    ``$WORKBENCH_DATA/NAME``, or ``data/sets/NAME`` in the project where that variable is not set.
+    """
+    home = os.environ.get(VARIABLE)
+    if home:
+        return Path(home) / name
+    try:
+        return project_root() / "data" / "sets" / name
+    except FileNotFoundError:  # used outside a clone of the project
+        return Path("data") / "sets" / name
+
+
+def check_root(root: str | Path | None, name: str, title: str) -> Path:
+    """``root``, or where the data set is looked for if it is None, as a path to a folder that exists.
+
+    Raises:
+        ValueError: no root is given, and nothing lies where the data set is looked for.
+        FileNotFoundError: there is no such folder.
+    """
+    if root is None:
+        place = default_place(name)
+        if place.is_dir():
+            return place
+        raise ValueError(
+            f"root is None, expected the folder that holds {title} (see data/README.md); there is no {place} either"
+        )
+    root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"there is no folder {root}, expected the one that holds {title} (see data/README.md)")
+    return root
 
 
 class FileDataset(CrowdDataset):
@@ -40,10 +76,12 @@ class FileDataset(CrowdDataset):
             None; a set with an official validation part takes that, and no share.
         seed: what the choice of held-out images is drawn from.
         outside: what to do about points outside the image: "raise" an error, "clamp" them to the border, "drop" them.
+            With "raise", points that the published set is known to have outside (the class's ``faults``) count as
+            published, moved to the border.
         stated: where a file states a number of people that is not that of its points, "raise" an error or "ignore" it
             and count the points.
         roi: where the set has a region of interest, people outside it are not counted, and the pixels outside are
-            "black", so that a network sees nobody there, or are "keep"-t.
+            "black", so that a network sees nobody there, or stay as they are ("keep").
         resize: the rule for the images' size, see :data:`workbench.data.files.resizing.RULES`.
         prepared: folder in which each image is kept decoded and resized once it was read, see
             :mod:`workbench.data.files.prepared`; None keeps nothing.
@@ -51,7 +89,20 @@ class FileDataset(CrowdDataset):
 
     Raises:
         FileNotFoundError: a folder, or a file that belongs to an image, is missing.
-        ValueError: an option's value is out of range.
+        ValueError: an option's value is out of range; in a set with known faults, more points lie outside than those.
+
+    Attributes:
+        title: what people call the set.
+        name: its name in the registry.
+        parts: its official parts.
+        share: of the training part that is held out where ``validation`` is None.
+        truths: what the names of annotations look like, as in :meth:`pathlib.Path.glob`.
+        companions: what the names of files look like that lie among the images and are not read, likewise.
+        published: figures of the published files, by part and for "all".
+        printed: figures that the paper prints, where the published files hold others.
+        faults: how many points of the whole published set lie outside their image.
+        remarks: known errors of the published set, by part and image.
+        instead: what an error advises where annotations are not published.
     """
 
     title: ClassVar[str]
@@ -59,8 +110,12 @@ class FileDataset(CrowdDataset):
     parts: ClassVar[tuple[str, ...]] = ("train", "test")
     share: ClassVar[float] = 0.1
     truths: ClassVar[str] = "*"
+    companions: ClassVar[tuple[str, ...]] = ()
     published: ClassVar[dict[str, Published]] = {}
+    printed: ClassVar[dict[str, Published]] = {}
+    faults: ClassVar[int] = 0
     remarks: ClassVar[dict[tuple[str, str], str]] = {}
+    instead: ClassVar[str] = ""
 
     def __init__(
         self,
@@ -90,6 +145,8 @@ class FileDataset(CrowdDataset):
         self._entries = self.choose(split, validation, seed)
         settings = {"dataset": self.name, "outside": outside, "stated": stated, "roi": roi, "resize": resize}
         self.prepared = None if prepared is None else Prepared(prepared, self.root, settings)
+        if self.faults and outside == "raise":
+            self._allow_known_faults()
 
     @classmethod
     def parts_of(cls, root: Path) -> tuple[str, ...]:
@@ -120,7 +177,7 @@ class FileDataset(CrowdDataset):
     def read(cls, entry: Entry) -> Annotation:
         """The annotation of one entry; errors as :meth:`read_annotation`."""
         if entry.annotation is None:
-            raise ValueError(f"{entry.image}: the annotation of this image is not published")
+            raise ValueError(f"{entry.image}: the annotation of this image is not published{cls.instead}")
         return cls.read_annotation(entry.annotation)
 
     @classmethod
@@ -164,6 +221,30 @@ class FileDataset(CrowdDataset):
                     f"expected {path}"
                 )
         return entries
+
+    def _allow_known_faults(self) -> None:
+        """Clamp points outside their image if there are not more of them than in the published set, else raise."""
+        found = {}
+        for entry in [entry for part in self.parts_of(self.root) for entry in self.complete(part)]:
+            size = image_size(entry.image, max_pixels=self.max_pixels)
+            number = int(beyond(self.read(entry).points, size).sum())
+            if number:
+                found[entry.annotation] = number
+        if sum(found.values()) > self.faults:
+            raise ValueError(
+                f"{self.root} holds {sum(found.values())} points outside their image, for instance in "
+                f"{next(iter(found))}, expected at most {self.faults}, as the published set has; {OPTION}"
+            )
+        self.outside = "clamp"
+
+    def check(self) -> None:
+        """Read every annotation and the header of every image: what is wrong with them stops no training halfway.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+            ValueError: an annotation is damaged, or does not fit its image; the message names it.
+        """
+        self.counts()
 
     @property
     def names(self) -> list[str]:

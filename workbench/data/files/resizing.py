@@ -1,10 +1,9 @@
 """Rules for the size that images are brought to, by name."""
 
 import re
-from collections.abc import Callable
+from dataclasses import dataclass
 
 Size = tuple[int, int]
-Rule = Callable[[Size], Size]
 
 RULES = {
     "none": "the image's own size",
@@ -18,11 +17,30 @@ RULES = {
 """What each rule does; rules joined by "," are followed one after the other: ``longest:1920,multiple:16``."""
 
 ALIASES = {"qnrf": "shortest:512-2048"}
-FORM = re.compile(r"(longest|multiple):(\d{1,6})|(shortest):(\d{1,6})(?:-(\d{1,6}))?|(exact):(\d{1,6})x(\d{1,6})")
+FORM = re.compile(
+    r"(?P<single>longest|multiple):(\d{1,6})|(?P<ranged>shortest):(\d{1,6})(?:-(\d{1,6}))?|exact:(\d{1,6})x(\d{1,6})"
+)
 
 
-def resize_rule(spec: str) -> Rule:
-    """The function from an image's (H, W) to its new one that ``spec`` names.
+@dataclass(frozen=True)
+class ResizeRule:
+    """Rules followed one after the other: called with an image's (H, W) it gives the new one.
+
+    Attributes:
+        steps: for each rule its kind ("longest", "shortest", "multiple" or "exact") and its numbers.
+    """
+
+    steps: tuple[tuple[str, tuple[int, ...]], ...]
+
+    def __call__(self, size: Size) -> Size:
+        """(H, W) of the resized image of ``size``."""
+        for kind, numbers in self.steps:
+            size = _follow(kind, numbers, size)
+        return size
+
+
+def resize_rule(spec: str) -> ResizeRule:
+    """The rule that ``spec`` names.
 
     The aspect ratio is kept by "longest" and "shortest" up to rounding to whole pixels; points move with the image
     (:func:`workbench.data.transforms.resize_sample`).
@@ -33,40 +51,30 @@ def resize_rule(spec: str) -> Rule:
     Raises:
         ValueError: an unknown rule; the message lists the known ones.
     """
-    rules = [_single(part.strip()) for part in spec.split(",")] if isinstance(spec, str) else [_single(repr(spec))]
-
-    def follow(size: Size) -> Size:
-        for rule in rules:
-            size = rule(size)
-        return size
-
-    return follow
+    parts = [part.strip() for part in spec.split(",")] if isinstance(spec, str) else [repr(spec)]
+    return ResizeRule(tuple(_parse(part) for part in parts if part != "none"))
 
 
-def _single(spec: str) -> Rule:
-    if spec == "none":
-        return lambda size: size
+def _parse(spec: str) -> tuple[str, tuple[int, ...]]:
+    """Kind and numbers of one rule."""
     found = FORM.fullmatch(ALIASES.get(spec, spec))
-    numbers = [int(text) for text in found.groups()[1:] if text and text.isdigit()] if found else []
-    if found is None or min(numbers) < 1 or (found[3] and len(numbers) == 2 and numbers[0] > numbers[1]):
+    numbers = tuple(int(text) for text in found.groups() if text and text.isdecimal()) if found else ()
+    if found is None or min(numbers) < 1 or (found["ranged"] and numbers[0] > numbers[-1]):
         raise ValueError(f"resize is {spec!r}, expected one of {', '.join(RULES)}, or several joined by ','")
-    kind = found[1] or found[3] or found[6]
+    return str(found["single"] or found["ranged"] or "exact"), numbers
+
+
+def _follow(kind: str, numbers: tuple[int, ...], size: Size) -> Size:
+    """(H, W) after one rule."""
     if kind == "exact":
-        return lambda size: (numbers[0], numbers[1])
+        return numbers[0], numbers[1]
     if kind == "multiple":
         step = numbers[0]
-        return lambda size: tuple(max(step, int(side / step + 0.5) * step) for side in size)  # type: ignore[return-value]
+        height, width = (max(step, int(side / step + 0.5) * step) for side in size)
+        return height, width
     if kind == "longest":
-        return lambda size: _scaled(size, min(1.0, numbers[0] / max(size)))
-    least, most = numbers[0], numbers[1] if len(numbers) == 2 else None
-
-    def shortest(size: Size) -> Size:
+        factor = min(1.0, numbers[0] / max(size))
+    else:  # the shorter side at least the first number, at most the second where there is one
         side = min(size)
-        wanted = max(least, side if most is None else min(side, most))
-        return _scaled(size, wanted / side)
-
-    return shortest
-
-
-def _scaled(size: Size, factor: float) -> Size:
+        factor = max(numbers[0], min(side, numbers[1]) if len(numbers) == 2 else side) / side
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))

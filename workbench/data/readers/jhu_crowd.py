@@ -44,7 +44,7 @@ class JHUCrowd(FileDataset):
         labels = _labels(root / part / "image_labels.txt")
         return [
             Entry(image.stem, image, root / part / "gt" / f"{image.stem}.txt", given=labels.get(image.stem))
-            for image in image_files(root / part / "images")
+            for image in image_files(root / part / "images", r"\d+")
         ]
 
     @staticmethod

@@ -38,7 +38,7 @@ class Mall(FileDataset):
     def entries(cls, root: Path, part: str) -> Sequence[Entry]:
         """The frames of "train" or "test" in their order, each with what ``mall_gt.mat`` says of it."""
         file = root / "mall_gt.mat"
-        images = {_number(image): image for image in image_files(root / "frames")}
+        images = {int(image.stem.removeprefix("seq_")): image for image in image_files(root / "frames", r"seq_\d+")}
         variables = read_variables(file)
         frames, counts = (np.asarray(variables[pick(variables, file, name)]).ravel() for name in ("frame", "count"))
         if len(frames) != len(counts):
@@ -71,15 +71,3 @@ class Mall(FileDataset):
         if not fields:
             raise ValueError(f"{file}: frame is not a struct, expected one with the points as its first field")
         return Annotation(as_points(unwrap(frame[fields[0]]), file), as_number(count))
-
-
-def _number(image: Path) -> int:
-    """The number of a frame.
-
-    Raises:
-        ValueError: the file's name is not seq_ and a number.
-    """
-    digits = image.stem.removeprefix("seq_")
-    if not digits.isdecimal():
-        raise ValueError(f"{image} is not a frame, expected seq_000001.jpg and so on")
-    return int(digits)

@@ -64,6 +64,10 @@ class NWPUCrowd(FileDataset):
         "test": Published(images=1_500),
         "all": Published(images=5_109),
     }
+    instead = (
+        '; the data set\'s option evaluate_on="val" (of a training: dataset_options.evaluate_on=val) makes the '
+        "official validation part the test part, and holds out training images to choose the weights"
+    )
 
     def __init__(
         self,
@@ -99,7 +103,7 @@ class NWPUCrowd(FileDataset):
     def entries(cls, root: Path, part: str) -> Sequence[Entry]:
         """The images of a part in the order of their numbers, each with where its annotation belongs."""
         folder, suffix = (root / "jsons", ".json") if (root / "jsons").is_dir() else (root / "mats", ".mat")
-        images = {image.stem: image for image in image_files(root / "images")}
+        images = {image.stem: image for image in image_files(root / "images", r"\d+")}
         if part == "test":
             labelled = {*_listed(root, "train", images), *_listed(root, "val", images)}
             return [Entry(name, image, None) for name, image in images.items() if name not in labelled]

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from workbench.checks import check_whole
-from workbench.data.files.places import check_root
+from workbench.data.files.folders import check_root
 from workbench.data.splits import check_split, hold_out_of_each
 
 

@@ -12,6 +12,7 @@ from workbench.data.files.matlab import read_mat, unwrap
 
 FOLDERS = {"train": "train_data", "test": "test_data"}
 TRUTH = ("ground-truth", "ground_truth")
+UNLABELLED = "some people in it are not annotated"
 
 
 def part_folder(root: Path, part: str) -> Path:
@@ -50,7 +51,7 @@ class ShanghaiTech(FileDataset):
     def entries(cls, root: Path, part: str) -> Sequence[Entry]:
         """The images of "train" or "test" in natural order, each with where its annotation belongs."""
         folder = part_folder(root, cls.part) / FOLDERS[part]
-        images = image_files(folder / "images")
+        images = image_files(folder / "images", r"IMG_\d+")
         truths = [folder / name for name in TRUTH]
         truth = next((path for path in truths if path.is_dir()), truths[0])
         return [Entry(image.stem, image, truth / f"GT_{image.stem}.mat") for image in images]
@@ -86,9 +87,14 @@ class ShanghaiTechA(ShanghaiTech):
     title = "ShanghaiTech part A"
     part = "A"
     published: ClassVar = {
-        "train": Published(images=300),
-        "test": Published(images=182, people=78_970, least=66, most=2_256),
-        "all": Published(images=482, people=241_677),
+        "train": Published(images=300, people=162_413, least=33, most=3_138),
+        "test": Published(images=182, people=78_862, least=66, most=2_256),
+        "all": Published(images=482, people=241_275),
+    }
+    printed: ClassVar = {"test": Published(people=78_970), "all": Published(people=241_677)}
+    remarks: ClassVar = {
+        ("train", "IMG_121"): "is the same picture as IMG_98 of the test part",
+        ("test", "IMG_98"): "is the same picture as IMG_121 of the training part",
     }
 
 
@@ -99,8 +105,15 @@ class ShanghaiTechB(ShanghaiTech):
     title = "ShanghaiTech part B"
     part = "B"
     published: ClassVar = {
-        "train": Published(images=400),
-        "test": Published(images=316, people=39_208, least=9, most=539),
-        "all": Published(images=716, people=88_488),
+        "train": Published(images=400, people=49_151, least=12, most=576),
+        "test": Published(images=316, people=39_121, least=9, most=539),
+        "all": Published(images=716, people=88_272),
     }
-    remarks: ClassVar = {("train", "IMG_108"): "its annotation is known to be wrong in the published set"}
+    printed: ClassVar = {"test": Published(people=39_208), "all": Published(people=88_488)}
+    remarks: ClassVar = {
+        ("train", "IMG_108"): "its points are wrong",
+        ("train", "IMG_202"): UNLABELLED,
+        ("train", "IMG_296"): UNLABELLED,
+        ("train", "IMG_396"): UNLABELLED,
+        ("train", "IMG_217"): "some people have two points",
+    }

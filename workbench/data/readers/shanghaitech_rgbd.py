@@ -50,7 +50,7 @@ class ShanghaiTechRGBD(FileDataset):
         folder = root / f"{part}_data"
         truths, depths = (_by_number(folder / name) for name in (TRUTH[part], f"{part}_depth"))
         entries = []
-        for image in image_files(folder / f"{part}_img"):
+        for image in image_files(folder / f"{part}_img", r"\w*\d"):
             number = _number(image)
             # where there is none, the name says which one is looked for
             sought = f"*{number:04d}.mat" if number is not None else f"{image.stem}.mat"

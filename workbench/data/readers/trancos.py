@@ -31,6 +31,7 @@ class Trancos(FileDataset):
     name = "trancos"
     title = "TRANCOS"
     truths = "image-*"
+    companions = ("image-*dots.png", "image-*mask.mat", "image-*.txt")
     parts = ("train", "val", "test")
     published: ClassVar = {"all": Published(images=1_244, people=46_796)}
 

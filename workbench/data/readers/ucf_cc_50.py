@@ -19,7 +19,8 @@ class UCFCC50(FileDataset):
 
     ``n.jpg`` with ``n_ann.mat``, whose variable ``annPoints`` is N x 2, x then y. No folds are published: here the
     images in the order of their numbers are cut into five runs of ten. "test" is the run ``fold``, the rest is the
-    training part; the score of the set is the mean over the folds.
+    training part; the score of the set is the mean over the folds. Five points of the published set lie outside their
+    image: they count, moved to the border, unless ``outside`` says otherwise.
 
     Args:
         root: as in :class:`~workbench.data.files.folders.FileDataset`, and so the other arguments and errors.
@@ -42,7 +43,9 @@ class UCFCC50(FileDataset):
     title = "UCF_CC_50"
     truths = "*_ann.mat"
     parts = ("all",)
+    companions = ("*_ann.mat",)
     published: ClassVar = {"all": Published(images=50, people=63_974, most=4_633)}
+    faults = 5
 
     def __init__(
         self,
@@ -79,7 +82,7 @@ class UCFCC50(FileDataset):
     @classmethod
     def entries(cls, root: Path, part: str) -> Sequence[Entry]:
         """All images in the order of their numbers, each with where its annotation belongs."""
-        images = image_files(root)
+        images = image_files(root, r"\d+")
         return [Entry(image.stem, image, image.with_name(f"{image.stem}_ann.mat")) for image in images]
 
     @staticmethod

@@ -26,6 +26,7 @@ class UCFQNRF(FileDataset):
     name = "ucf_qnrf"
     title = "UCF-QNRF"
     truths = "*_ann.mat"
+    companions = ("*_ann.mat",)
     published: ClassVar = {
         "train": Published(images=1_201),
         "test": Published(images=334),
@@ -35,7 +36,7 @@ class UCFQNRF(FileDataset):
     @classmethod
     def entries(cls, root: Path, part: str) -> Sequence[Entry]:
         """The images of "train" or "test" in natural order, each with where its annotation belongs."""
-        images = image_files(root / FOLDERS[part])
+        images = image_files(root / FOLDERS[part], r"img_\d+")
         return [Entry(image.stem, image, image.with_name(f"{image.stem}_ann.mat")) for image in images]
 
     @staticmethod

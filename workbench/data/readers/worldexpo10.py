@@ -13,6 +13,7 @@ from workbench.data.files.folders import FileDataset
 from workbench.data.files.matlab import pick, read_variables, unwrap
 from workbench.data.files.regions import read_map, read_polygon
 
+SCENE = re.compile(r"\d{6}")
 HEAD = 0.25  # metres: the height of a head, by which pixels a metre become pixels a head
 
 
@@ -45,8 +46,8 @@ class WorldExpo10(FileDataset):
     def entries(cls, root: Path, part: str) -> Sequence[Entry]:
         """The frames of "train" or "test", each with where its label, region and perspective belong."""
         folder = root / f"{part}_frame"
-        inner = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-        images = [image for place in inner or [folder] for image in image_files(place)]
+        inner = sorted(p for p in folder.iterdir() if p.is_dir() and SCENE.fullmatch(p.name)) if folder.is_dir() else []
+        images = [image for place in inner or [folder] for image in image_files(place, rf"{SCENE.pattern}\D.*")]
         return [_entry(root, part, image) for image in images]
 
     @staticmethod
@@ -75,11 +76,9 @@ class WorldExpo10(FileDataset):
 
 
 def _entry(root: Path, part: str, image: Path) -> Entry:
-    scene = re.match(r"\d{6}", image.name)
-    if scene is None:
-        raise ValueError(f"{image} does not begin with the six digits of a scene")
-    labels = root / f"{part}_label" / scene[0]
+    scene = image.name[:6]
+    labels = root / f"{part}_label" / scene
     beside = {"roi": labels / "roi.mat"}
     if (root / f"{part}_perspective").is_dir():
-        beside["perspective"] = root / f"{part}_perspective" / f"{scene[0]}.mat"
-    return Entry(image.stem, image, labels / f"{image.stem}.mat", beside, given=scene[0])
+        beside["perspective"] = root / f"{part}_perspective" / f"{scene}.mat"
+    return Entry(image.stem, image, labels / f"{image.stem}.mat", beside, given=scene)
