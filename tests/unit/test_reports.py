@@ -133,9 +133,9 @@ def test_what_cannot_be_read_is_said_and_stops_nothing(tmp_path):
     gone = add_run(runs, "010_gone")
     (gone / "line plot.png").unlink()
     (add_run(runs, "020_lost") / "status.json").write_text("[]")
-    problems = {entry.name: entry.problem for entry in collect(runs)}
+    problems = {entry.name: "\n".join(entry.problems) for entry in collect(runs)}
     assert "record.json is not a record" in problems["000_torn"]
-    assert problems["010_gone"] == "The record names line plot.png, which is missing."
+    assert problems["010_gone"] == f"Figure 'line' cannot be shown: there is no file {gone / 'line plot.png'}"
     assert "status.json is not a status" in problems["020_lost"]
     assert problems["000_torn"].split(":")[0] in render(collect(runs), tmp_path)
 

@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from workbench.io.files import check_regular
 from workbench.runs.record import read_record
 
 PLACES = ("experiments/*/record.json", "sweeps/*/cells/*/result/record.json")
@@ -49,31 +49,58 @@ class Measurement(NamedTuple):
         return json.dumps(kept, sort_keys=True)
 
 
-def collect_measurements(runs_dir: str | Path, places: Sequence[str] = PLACES) -> list[Measurement]:
+def collect_measurements(
+    runs_dir: str | Path, places: Sequence[str] = PLACES, *, damaged: list[str] | None = None
+) -> list[Measurement]:
     """Every trained network below ``runs_dir``; of records of one configuration the newest counts.
 
     A record is one of a network if its config names a data set, a model, a loss and a seed; keys that are no
-    configuration's (a notebook's own parameters) are left out, and so are records that cannot be read: the page of what
-    ran shows them.
-    """
-    from workbench.training.config import Config
+    configuration's (a notebook's own parameters) are left out. A record that cannot be read, or holds values that are
+    no configuration's, is left out, and ``damaged`` takes a sentence that says why.
 
+    Args:
+        runs_dir: folder of the runs.
+        places: patterns of the records below it.
+        damaged: takes what is wrong with the records that are left out.
+    """
     found: dict[str, Measurement] = {}
     for path in sorted(path for place in places for path in Path(runs_dir).glob(place)):
-        with suppress(ValueError, OSError):
-            record = read_record(path)
-            config = {key: value for key, value in record.config.items() if key in Config.model_fields}
-            if not {"model", "loss", "seed", "dataset"} <= set(config):
-                continue
-            identity = json.dumps({k: v for k, v in config.items() if k not in MACHINE}, sort_keys=True)
-            new = Measurement(config, dict(record.metrics), path, record.timing.started)
-            old = found.get(identity)
-            if old is None:
-                found[identity] = new
-            else:  # a notebook adds scores to those of the training that it shares
-                first, last = sorted([old, new], key=lambda one: (one.started, str(one.record)))
-                found[identity] = last._replace(metrics=first.metrics | last.metrics)
+        try:
+            new = _measurement(path)
+        except (ValueError, OSError) as error:
+            if damaged is not None:
+                damaged.append(str(error))
+            continue
+        if new is None:
+            continue
+        identity = json.dumps({k: v for k, v in new.config.items() if k not in MACHINE}, sort_keys=True)
+        old = found.get(identity)
+        if old is None:
+            found[identity] = new
+        else:  # a notebook adds scores to those of the training that it shares
+            first, last = sorted([old, new], key=lambda one: (one.started, str(one.record)))
+            found[identity] = last._replace(metrics=first.metrics | last.metrics)
     return list(found.values())
+
+
+def _measurement(path: Path) -> Measurement | None:
+    """The network of a record, or None where it is of something else; errors as of a damaged record."""
+    from workbench.training.config import Config, build_config
+
+    check_regular(path, "record")
+    record = read_record(path)
+    config = {key: value for key, value in record.config.items() if key in Config.model_fields}
+    if not {"model", "loss", "seed", "dataset"} <= set(config):
+        return None
+    try:
+        build_config(**config)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    for options, name in (("model_options", "width"), ("dataset_options", "length")):
+        value = config.get(options, {}).get(name, 1)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"{path}: {options}.{name} is {value!r}, expected a number")
+    return Measurement(config, dict(record.metrics), path, record.timing.started)
 
 
 def matches(config: Mapping[str, Any], conditions: Mapping[str, Any]) -> bool:

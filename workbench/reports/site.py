@@ -8,6 +8,7 @@ from typing import Any
 
 from workbench.io.files import write_text
 from workbench.reports.claims import read_claims, weigh
+from workbench.reports.entry import printable
 from workbench.reports.figures import draw_figures
 from workbench.reports.formats import heads, text, to_csv, to_latex, to_markdown
 from workbench.reports.measured import collect_measurements
@@ -27,7 +28,8 @@ def write_site(runs_dir: str | Path, page: str | Path) -> dict[str, Any]:
         page: of what ran, for instance reports/index.html.
 
     Returns:
-        What there is: numbers of runs, networks, tables with something measured, claims by verdict, sweeps.
+        What there is: numbers of runs, networks, tables with something measured, claims by verdict, sweeps, damaged
+        runs.
 
     Raises:
         FileNotFoundError: there is no folder of runs.
@@ -35,16 +37,22 @@ def write_site(runs_dir: str | Path, page: str | Path) -> dict[str, Any]:
     """
     page = Path(page)
     folder = page.parent / "site"
-    measurements = collect_measurements(runs_dir)
+    damaged: list[str] = []
+    measurements = collect_measurements(runs_dir, damaged=damaged)
     readings = read_readings()
     tables = build_tables(measurements, readings)
     evidence = [weigh(claim, measurements) for claim in read_claims()]
-    sweeps = collect_sweeps(runs_dir)
+    sweeps = collect_sweeps(runs_dir, damaged=damaged)
     folder.mkdir(parents=True, exist_ok=True)
     for table in tables:
         write_table(table, folder / "tables")
     pictures = draw_figures(measurements, tables, evidence, folder / "figures")
-    common = {"readings": readings, "networks": len(measurements), "written": now()[:16].replace("T", " ")}
+    common = {
+        "readings": readings,
+        "networks": len(measurements),
+        "damaged": damaged,
+        "written": now()[:16].replace("T", " "),
+    }
     content: dict[str, dict[str, Any]] = {
         "tables": {"tables": tables},
         "figures": {"pictures": pictures},
@@ -61,6 +69,7 @@ def write_site(runs_dir: str | Path, page: str | Path) -> dict[str, Any]:
         "tables": sum(table.measured for table in tables),
         "claims": {verdict: verdicts.count(verdict) for verdict in sorted(set(verdicts))},
         "sweeps": len(sweeps),
+        "damaged": len(damaged) + sum(bool(one.problems) for one in entries),
     }
 
 
@@ -74,7 +83,7 @@ def write_table(table: PaperTable, folder: Path) -> None:
 def _render(name: str, base: Path, **values: Any) -> str:
     environment = templates(base)
     environment.filters |= {"text": text, "signed": _signed, "heads": heads}
-    return environment.get_template(f"{name}.html").render(page=name, pages=PAGES, **values)
+    return printable(environment.get_template(f"{name}.html").render(page=name, pages=PAGES, **values))
 
 
 def _signed(value: float | None) -> str:

@@ -65,6 +65,7 @@ class Record(_Part):
         history: one row a step or epoch.
         figures: pictures, each a file beside the record.
         tables: tables.
+        warnings: what went wrong without stopping the run, a sentence each; the report shows them.
         timing: when, and how long.
     """
 
@@ -79,6 +80,7 @@ class Record(_Part):
     history: list[dict[str, Cell]] = []
     figures: list[Figure] = []
     tables: list[Table] = []
+    warnings: list[str] = []
     timing: Timing
 
     def write(self, path: str | Path) -> None:

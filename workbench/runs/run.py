@@ -52,6 +52,7 @@ class Run:
         self._tables: dict[str, Table] = {}
         self._metrics: dict[str, float] = {}
         self._history: list[dict[str, Cell]] = []
+        self._warnings: list[str] = []
         self._started = now()
         self._clock = time.perf_counter()
 
@@ -117,6 +118,11 @@ class Run:
         """Add a row to the history, for instance ``run.log(epoch=1, loss=0.3)``."""
         self._history.append(plain_row(row, "history"))
 
+    def warning(self, text: str) -> None:
+        """Take a warning into the record, once; the report shows it."""
+        if text not in self._warnings:
+            self._warnings.append(text)
+
     def record(self) -> Record:
         """The record of what was handed in so far."""
         return Record(
@@ -130,6 +136,7 @@ class Run:
             history=self._history,
             figures=list(self._figures.values()),
             tables=list(self._tables.values()),
+            warnings=list(self._warnings),
             timing=Timing(started=self._started, seconds=round(time.perf_counter() - self._clock, 3)),
         )
 

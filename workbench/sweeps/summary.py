@@ -1,6 +1,5 @@
 """What a report says of the sweeps: each cell of the newest plan, how it ended, and its scores."""
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -54,17 +53,23 @@ class _Given(BaseModel):
     given: dict[str, Any]
 
 
-def collect_sweeps(runs_dir: str | Path) -> list[SweepSummary]:
-    """The sweeps below ``runs_dir``/sweeps, by name; one whose plan cannot be read is left out."""
+def collect_sweeps(runs_dir: str | Path, *, damaged: list[str] | None = None) -> list[SweepSummary]:
+    """The sweeps below ``runs_dir``/sweeps, by name.
+
+    A sweep whose plan cannot be read is left out, and ``damaged`` takes a sentence that says why.
+    """
     found = []
     for path in sorted(Path(runs_dir).glob("sweeps/*/sweep.json")):
-        with suppress(ValueError, OSError):
+        try:
             plan = read_model(_Plan, path, "a sweep")
             cells = [_cell(path.parent / "cells" / name) for name in plan.cells]
             measured = {metric for cell in cells for metric in cell.metrics}
             metrics = [name for name in SHOWN if name in measured] or sorted(measured)[:4]
             varying = [name for name in _names(cells) if len({str(cell.given.get(name)) for cell in cells}) > 1]
             found.append(SweepSummary(path.parent.name, plan.planned, plan.grid.run, varying, metrics, cells))
+        except (ValueError, OSError) as error:
+            if damaged is not None:
+                damaged.append(str(error))
     return found
 
 
