@@ -1,41 +1,18 @@
 """CIFAR-10 and STL-10: torchvision reads small copies whose digests the test declares published."""
 
-import hashlib
 import os
 import pickle
 
-import numpy as np
 import pytest
 import torch
-import torchvision
+from layouts_pictures import LABELS, NAMES, write_cifar10, write_stl10
 
 from workbench.data import open_dataset
-
-NAMES = [f"kind {number}" for number in range(10)]
-
-
-def digest(path):
-    return hashlib.md5(path.read_bytes()).hexdigest()
 
 
 @pytest.fixture
 def cifar10(tmp_path, monkeypatch):
-    folder = tmp_path / "cifar-10-batches-py"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    pixels = {}
-    for name in [*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"]:
-        data = rng.integers(0, 256, (20, 3072), dtype=np.uint8)
-        pixels[name] = data.reshape(20, 3, 32, 32)
-        (folder / name).write_bytes(pickle.dumps({"data": data, "labels": [n % 10 for n in range(20)]}))
-    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": NAMES}))
-    files = torchvision.datasets.CIFAR10
-    monkeypatch.setattr(
-        files, "train_list", [(f"data_batch_{n}", digest(folder / f"data_batch_{n}")) for n in range(1, 6)]
-    )
-    monkeypatch.setattr(files, "test_list", [("test_batch", digest(folder / "test_batch"))])
-    monkeypatch.setattr(files, "meta", files.meta | {"md5": digest(folder / "batches.meta")})
-    return tmp_path, pixels
+    return tmp_path, write_cifar10(tmp_path, monkeypatch)
 
 
 def test_cifar10(cifar10):
@@ -55,26 +32,11 @@ def test_cifar10(cifar10):
 
 
 def test_stl10(tmp_path, monkeypatch):
-    folder = tmp_path / "stl10_binary"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    stored = {}
-    for part in ("train", "test"):
-        data = rng.integers(0, 256, (20, 3, 96, 96), dtype=np.uint8)
-        stored[part] = data
-        data.transpose(0, 1, 3, 2).tofile(folder / f"{part}_X.bin")  # column by column, as MATLAB does
-        np.array([1 + n % 10 for n in range(20)], dtype=np.uint8).tofile(folder / f"{part}_y.bin")
-    (folder / "class_names.txt").write_text("\n".join(NAMES))
-    (folder / "unlabeled_X.bin").write_bytes(b"")
-    (folder / "fold_indices.txt").write_text("")
-    files = torchvision.datasets.STL10
-    for name in ("train_list", "test_list"):
-        listed = [[file, digest(folder / file)] for file, _ in getattr(files, name)]
-        monkeypatch.setattr(files, name, listed)
+    stored = write_stl10(tmp_path, monkeypatch)
     for split, part in (("test", "test"), ("trainval", "train")):
         data = open_dataset("stl10", tmp_path, split)
         assert torch.equal(data.pixels, torch.from_numpy(stored[part]))
-        assert data.labels.tolist() == [n % 10 for n in range(20)]
+        assert data.labels.tolist() == LABELS
     assert data[3].image.shape == (3, 96, 96)
     assert data.classes == NAMES
 
