@@ -2,8 +2,9 @@
 
 import json
 
+import numpy as np
 import pytest
-from layouts import write_shanghaitech
+from layouts import write_image_info, write_shanghaitech
 from typer.testing import CliRunner
 
 from workbench.commands.cli import app
@@ -57,6 +58,20 @@ def test_prepare_then_train_on_it(tmp_path):
     result = CliRunner().invoke(app, ["train", "--out", str(tmp_path / "run"), *settings, "--json"])
     assert result.exit_code == 0, result.output
     assert len(list(cache.rglob("*.npz"))) == 16  # nothing was prepared a second time
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("part", ["train_data", "test_data"])
+def test_an_annotation_that_does_not_fit_stops_training_before_it_starts(tmp_path, part):
+    root = tmp_path / "set"
+    write_shanghaitech(root)
+    write_image_info(root / "part_A_final" / part / "ground-truth" / "GT_IMG_4.mat", np.array([[900.0, 5.0]]))
+    settings = ["-p", "dataset=shanghaitech_a", "-p", f"root={root}", "-p", "model=mcnn", "-p", "accelerator=cpu"]
+    result = CliRunner().invoke(app, ["train", "--out", str(tmp_path / "run"), *settings])
+    assert result.exit_code == 2
+    assert "GT_IMG_4.mat has 1 of 1 points outside the image" in result.stderr
+    assert "clamp" in result.stderr
+    assert not list((tmp_path / "run").glob("*.json"))
 
 
 @pytest.mark.bad_input

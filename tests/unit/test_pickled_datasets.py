@@ -2,6 +2,7 @@
 
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from layouts import write_picture, write_shanghaitech
@@ -18,8 +19,6 @@ OPTIONS = {"resize": "longest:96,multiple:16,none,shortest:32-512,exact:64x96"}
 
 
 def write_folder(root):
-    import numpy as np
-
     for number in range(5):
         points = np.array([[9.5, 9.5 + number]])
         write_picture(root / f"{number}.jpg", painted((40, 60), points))

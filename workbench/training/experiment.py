@@ -117,6 +117,8 @@ def _train(fabric: Fabric, config: Config, folder: Path, on_step: OnStep | None,
     train, held_out, test = data("train"), data("val"), data(config.evaluate_on)
     if not test[0].annotated:
         raise ValueError(f"{config.dataset} has no labels for its {config.evaluate_on} images, set evaluate_on=val")
+    for part in (train, held_out, test):
+        part.check()
     shown = (
         NoisyAnnotations(train, config.noise, amount=config.noise_amount, seed=config.seed) if config.noise else train
     )
