@@ -11,7 +11,8 @@ from scipy.io import savemat
 
 from workbench.data import open_dataset
 from workbench.data.check.validator import save_overlay, validate
-from workbench.data.files.annotations import read_csv, read_json_of_one, read_mat_points
+from workbench.data.files.annotations import read_json_of_one, read_mat_points
+from workbench.data.files.tables import read_csv
 
 SIZE = (72, 150)
 
@@ -135,9 +136,9 @@ def test_rectangles_and_circles_of_labelme(tmp_path):
     ]
     path = tmp_path / "a.json"
     path.write_text(json.dumps({"shapes": shapes}))
-    assert read_json_of_one(path).points.tolist() == [[25, 25], [5, 6], [1, 2]]
+    assert read_json_of_one(path).annotation(None).points.tolist() == [[25, 25], [5, 6], [1, 2]]
     path.write_text(json.dumps({"shapes": shapes[:1]}))
-    found = read_json_of_one(path)
+    found = read_json_of_one(path).annotation(None)
     assert found.boxes.tolist() == [[20, 10, 30, 40]]
     assert found.head_sizes.tolist() == [30]
 
@@ -174,13 +175,25 @@ def test_parts_with_a_validation_folder(tmp_path):
     ("content", "message"),
     [
         ("a,b\n1,2\n", r"has the columns 'a', 'b', expected 'x', 'y' among them"),
-        ("x,y\n1\n", r"holds 1 cells in row 2, expected 2"),
-        ("1,2,3\n", r"holds 3 cells in row 1, expected two"),
-        ("1,2\nthree,4\n", r"points that are not numbers"),
+        ("x,y\n1\n", r"holds 1 cells in line 2, expected 2 as in its header$"),
+        ("x,y\n\n10,5,20,5\n", r"holds 4 cells in line 3, expected 2 as in its header; if these are decimal commas"),
+        ("x,y,x\n1,2,3\n", r"has 2 columns 'x', expected one of each name"),
+        ("X,y,x\n1,2,3\n", r"has 2 columns 'x'"),
+        ("x,y\n1,2\nx,y\n3,4\n", r"holds 'x' in line 3, expected a number$"),
+        ("1,2,3\n", r"holds 3 cells in line 1, expected two"),
+        ("10,5,20,5\n", r"holds 4 cells in line 1, expected two.*; if these are decimal commas"),
+        ("x;y\n12,5;20,25\n", r"holds '12,5' in line 2, expected a number; write decimals with a point: 12\.5"),
+        ("12,5;20,25\n", r"holds '12,5' in line 1, expected a number; write decimals with a point: 12\.5"),
+        ("12,5\t20\n", r"holds '12,5' in line 1, expected a number; write decimals with a point: 12\.5"),
+        ('x,y\n"12,5",20\n', r"holds '12,5' in line 2, expected a number; write decimals with a point: 12\.5"),
+        ("1,2\nthree,4\n", r"holds 'three' in line 2, expected a number$"),
+        ("1,2\n1_0,4\n", r"holds '1_0' in line 2, expected a number$"),
+        ("1,2\n\u0661,4\n", r"holds '\u0661' in line 2, expected a number$"),
         ("x,y\n1,nan\n", r"NaN or infinite"),
         ("x,y\n1,1e400\n", r"NaN or infinite"),
-        ("x,y\n1,\n", r"points that are not numbers"),
+        ("x,y\n1,\n", r"holds '' in line 2, expected a number"),
         ("\0\0", r"zero bytes"),
+        ("1,2\x0b3,4", r"holds the control character '\\x0b'"),
         (b"\xff\xfe1,2", r"not text in UTF-8"),
         ('"' + "9" * 200_000, r"is not CSV"),
     ],
@@ -189,7 +202,7 @@ def test_bad_tables_are_named(tmp_path, content, message):
     path = tmp_path / "a.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ValueError, match=rf"a\.csv.*{message}"):
-        read_csv(path)
+        read_csv(path).annotation(None)
 
 
 @pytest.mark.bad_input
@@ -197,7 +210,12 @@ def test_bad_tables_are_named(tmp_path, content, message):
     ("content", "message"),
     [
         ("", "is not JSON"),
-        ("[" * 100_000, "is not JSON"),
+        ("[" * 100_000, "is not JSON that can be read: it nests too deeply"),
+        ('{"a":' * 100_000, "is not JSON that can be read: it nests too deeply"),
+        ('{"points": [[1, 2]], "points": []}', "is not JSON: an object has the key 'points' 2 times, expected once"),
+        ('{"shapes": [{"points": [[1, 2]], "points": []}]}', "the key 'points' 2 times"),
+        ('{"points": [[1, 2]], "labels": []}', "0 labels and 1 points"),
+        ('{"points": [[1, 2]], "labels": "head"}', "0 labels and 1 points"),
         ("[[1, 2]]", "holds a JSON list, expected an object"),
         ('{"people": 3}', "holds 'people', expected LabelMe's 'shapes', or 'points'"),
         ('{"shapes": 3}', "shapes is not a list of objects"),
@@ -217,7 +235,7 @@ def test_bad_tables_are_named(tmp_path, content, message):
 def test_bad_json_is_named(tmp_path, content, message):
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(ValueError, match=rf"a\.json.*{message}"):
-        read_json_of_one(tmp_path / "a.json")
+        read_json_of_one(tmp_path / "a.json").annotation(None)
 
 
 @pytest.mark.bad_input
@@ -249,8 +267,9 @@ def test_bad_coco_is_named(tmp_path, change, message):
 @pytest.mark.bad_input
 def test_other_mistakes_are_named(tmp_path):
     truth = scenes(tmp_path, 3)
+    csv_bare(tmp_path / "shot 0.x", truth["shot 0"])
     with pytest.raises(
-        FileNotFoundError, match=r"3 of 3 images have no annotation, .*shot 0\.png, expected .*shot 0\.csv"
+        FileNotFoundError, match=r"2 of 3 images have no annotation, .*shot 1\.png, expected .*shot 1\.csv"
     ):
         open_dataset("folder", tmp_path)
     for name, points in truth.items():

@@ -13,6 +13,10 @@ Root = Annotated[
     Path | None, typer.Option(help="The folder that the data set lies in; where `data list` says, unless given.")
 ]
 
+Labels = Annotated[
+    list[str] | None, typer.Option(metavar="LABEL", help="A label of the marks that are people; may be given again.")
+]
+
 
 def list_datasets(json: Json = False) -> None:
     """The data sets that can be opened by name, and where each is looked for when no root is given."""
@@ -46,18 +50,19 @@ def check(
     overlay: Annotated[
         Path | None, typer.Option(metavar="PNG", help="Write a sheet of images with their points drawn.")
     ] = None,
+    labels: Labels = None,
     json: Json = False,
 ) -> None:
     """Look through a copy of a data set: damaged or missing files, points outside, counts against the published."""
     from workbench.data.check.validator import save_overlay, validate
 
-    report = validate(name, root)
+    report = validate(name, root, labels=labels or None)
     if json:
         print_json(report.to_dict())
     else:
         typer.echo(report.to_text())
     if overlay is not None:
-        save_overlay(name, root, overlay)
+        save_overlay(name, root, overlay, labels=labels or None)
         typer.echo(f"points drawn on {near(overlay)}", err=json)
     if not report.ok:
         raise typer.Exit(1)
@@ -72,6 +77,7 @@ def prepare(
     ] = "none",
     outside: Annotated[str, typer.Option(help="Points outside their image: raise, clamp or drop.")] = "raise",
     workers: Annotated[int, typer.Option(help="Processes beside this one.")] = 0,
+    labels: Labels = None,
     json: Json = False,
 ) -> None:
     """Decode and resize every image once; goes on where it was stopped."""
@@ -84,8 +90,9 @@ def prepare(
         if seen % 500 == 0 or seen == done.images:
             typer.echo(f"{seen} of {done.images}", err=True)
 
+    options: dict[str, Any] = {"labels": labels} if labels else {}
     done, folder = prepare_set(
-        reader(name), root, to, workers=workers, on_done=progress, resize=resize, outside=outside
+        reader(name, **options), root, to, workers=workers, on_done=progress, resize=resize, outside=outside, **options
     )
     if json:
         print_json({**done._asdict(), "folder": str(folder)})

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench.io.files import atomic_write
-from workbench.io.text import read_text
+from workbench.io.text import TABLE_COSTS, comma_hint, is_number, read_text
 from workbench.tensor_checks import check_not_negative, check_points, check_tensor
 
 LEVELS = ("10^0 to 10^1", "10^1 to 10^2", "10^2 to 10^3", "10^3 to 10^4", "10^4 to 10^5", "10^5 and up")
@@ -136,7 +136,7 @@ def _write(path: Path, rows: Mapping[str, list[str]], width: int) -> None:
 def _lines(path: Path, width: int) -> dict[str, np.ndarray]:
     """Each line's numbers as (N, width); blank lines are passed over."""
     found: dict[str, np.ndarray] = {}
-    for number, line in enumerate(read_text(path, "file").splitlines(), start=1):
+    for number, line in enumerate(read_text(path, "file", TABLE_COSTS).split("\n"), start=1):
         fields = line.split()
         if not fields:
             continue
@@ -159,10 +159,10 @@ def _numbers(fields: list[str], width: int, known: bool) -> np.ndarray:
         raise ValueError(
             f"found {len(fields) - 2} numbers for {fields[1]} points, expected {width} a point: {expected}"
         )
-    try:
-        numbers = np.array(fields[2:], dtype=np.float64).reshape(-1, width)
-    except ValueError as error:
-        raise ValueError(f"found a field that is not a number ({error})") from None
+    wrong_field = next((field for field in fields[2:] if not is_number(field)), None)
+    if wrong_field is not None:
+        raise ValueError(f"found {wrong_field[:60]!r}, expected a number{comma_hint(wrong_field)}")
+    numbers = np.array(fields[2:], dtype=np.float64).reshape(-1, width)
     if not np.isfinite(numbers).all():
         raise ValueError("found NaN or infinite numbers, expected finite ones")
     if width == 5:

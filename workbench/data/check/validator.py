@@ -1,10 +1,12 @@
 """A look through a copy of a data set: is it whole, readable, and what was published?"""
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -16,50 +18,62 @@ from workbench.data.check.report import ERROR, NOTE, WARNING, Figures, Finding, 
 from workbench.data.files.entries import OPTION, Annotation, Entry, Published, beyond, within
 from workbench.data.files.folders import FileDataset, check_root
 from workbench.data.files.images import ImageError, read_pixels
-from workbench.registry import look_up
+from workbench.data.files.marks import Labels, as_labels, check_labels
+from workbench.registry import check_options
 
 __all__ = ["Finding", "Report", "save_overlay", "validate"]
 
 
-def reader(name: str) -> type[FileDataset]:
+def reader(name: str, **options: Any) -> type[FileDataset]:
     """The reader of a data set that lies in files.
 
     Raises:
-        ValueError: the name is not known, or the data set is built in.
+        ValueError: the name is not known, the data set is built in, or does not take one of ``options`` that are not
+            None.
     """
-    found = look_up(DATASETS, name, "dataset")
+    given = {option: value for option, value in options.items() if value is not None}
+    found = check_options(DATASETS, name, "dataset", given)
     if not (isinstance(found, type) and issubclass(found, FileDataset)):
         raise ValueError(f"dataset {name!r} is built in: there are no files to look through")
     return found
 
 
-def validate(name: str, root: str | Path | None, *, published: Mapping[str, Published] | None = None) -> Report:
+def validate(
+    name: str,
+    root: str | Path | None,
+    *,
+    published: Mapping[str, Published] | None = None,
+    labels: str | Sequence[str] | None = None,
+) -> Report:
     """Look through a copy of a data set: every file is read, nothing is changed.
 
     Errors: a part, image, annotation or a file beside it is missing; a file cannot be read; the number that is stated
     is not that of the points; the annotation was made for another size of image; points lie outside their image (all
-    of them inside with x and y exchanged: suspicious axes); totals and extremes differ from the published ones.
-    Warnings: several points on one spot, points outside their own box, one picture in two files, files that are not of
-    the set, known errors of the published set. Notes: points outside the region of interest, totals that the paper
-    prints otherwise. Published figures that could not be verified are not compared.
+    of them inside with x and y exchanged: suspicious axes); totals and extremes differ from the published ones; there
+    is nobody in the whole set; it is not said which of several labels are people. Warnings: nobody in a part, several
+    points on one spot, points outside their own box, one picture in two files, files that are not of the set, known
+    errors of the published set. Notes: points outside the region of interest, totals that the paper prints otherwise.
+    Published figures that could not be verified are not compared.
 
     Args:
         name: one of ``DATASETS`` that lies in files.
         root: the folder that holds it; None for where it is looked for.
         published: figures to compare with instead of the published ones.
+        labels: the labels of the marks that count as people, see :class:`workbench.data.readers.folder.Folder`.
 
     Raises:
-        ValueError: the name is not known, or the data set is built in.
+        ValueError: the name is not known, the data set is built in, or has no labels.
         FileNotFoundError: there is no such folder, or it holds no part of the data set.
     """
-    cls = reader(name)
+    cls = reader(name, labels=labels)
     root = check_root(root, name, cls.title)
     wanted = dict(cls.published if published is None else published)
     found: list[Finding] = []
     counts: dict[str, list[int]] = {}
     pictures: dict[tuple[int, str], list[str]] = defaultdict(list)
-    parts = _parts(cls, root, found)
-    found += _strays(cls, [entry for entries in parts.values() for entry in entries], root)
+    parts = _parts(cls, root, found, as_labels(labels))
+    everything = [entry for entries in parts.values() for entry in entries]
+    found += [*_labels(cls, everything, root), *_strays(cls, everything, root)]
     for part, entries in parts.items():
         counts[part] = []
         for entry in entries:
@@ -80,6 +94,7 @@ def validate(name: str, root: str | Path | None, *, published: Mapping[str, Publ
         images = sum(figure.images for figure in measured.values())
         measured["all"] = figures(images, [count for part in parts for count in counts[part]])
     printed = cls.printed if published is None else {}
+    found += _nobody(measured, counts)
     for part, figure in measured.items():
         found += _compare(part, figure, wanted.get(part, Published()), printed.get(part, Published()))
     found = _known_faults(cls, found)
@@ -87,13 +102,15 @@ def validate(name: str, root: str | Path | None, *, published: Mapping[str, Publ
     return Report(name, str(root), found, measured, compared)
 
 
-def _parts(cls: type[FileDataset], root: Path, found: list[Finding]) -> dict[str, Sequence[Entry]]:
+def _parts(
+    cls: type[FileDataset], root: Path, found: list[Finding], labels: Labels | None
+) -> dict[str, Sequence[Entry]]:
     """The entries of each part that is there; a part that is not becomes a finding, and so does a damaged list."""
     parts: dict[str, Sequence[Entry]] = {}
     absent: list[Exception] = []
     for part in cls.parts_of(root):
         try:
-            parts[part] = cls.entries(root, part)
+            parts[part] = [replace(entry, labels=labels) for entry in cls.entries(root, part)]
         except (FileNotFoundError, ValueError) as error:
             absent.append(error)
     if absent and all(isinstance(problem, FileNotFoundError) for problem in absent) and not parts:
@@ -102,6 +119,30 @@ def _parts(cls: type[FileDataset], root: Path, found: list[Finding]) -> dict[str
         kind = "missing part" if isinstance(problem, FileNotFoundError) else "list"
         found.append(Finding(ERROR, kind, ".", str(problem)))
     return parts
+
+
+def _labels(cls: type[FileDataset], entries: Sequence[Entry], root: Path) -> Iterator[Finding]:
+    """A finding where it is not clear which of the labels are people."""
+    labels: Counter[str] = Counter()
+    for entry in entries:
+        with suppress(ValueError, OSError):  # a finding of its own
+            labels += cls.labels_of(entry)
+    try:
+        check_labels(labels, entries[0].labels if entries else None, root)
+    except ValueError as error:
+        yield Finding(ERROR, "labels", ".", str(error))
+
+
+def _nobody(measured: Mapping[str, Figures], counts: Mapping[str, Sequence[int]]) -> Iterator[Finding]:
+    """Findings where no annotation of a part, or of the whole set, holds anybody."""
+    empty = [part for part, read in counts.items() if read and not any(read)]
+    if empty and not any(any(read) for read in counts.values()):
+        images = sum(measured[part].images for part in counts)
+        yield Finding(ERROR, "nobody", ".", f"there is nobody in any of the {images} images")
+    else:
+        for part in empty:
+            text = f"there is nobody in any of the {measured[part].images} images of the part {part!r}"
+            yield Finding(WARNING, "nobody", ".", text)
 
 
 def _strays(cls: type[FileDataset], entries: Sequence[Entry], root: Path) -> Iterator[Finding]:
@@ -167,7 +208,14 @@ def _fingerprint(path: Path) -> tuple[int, str]:
         return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def save_overlay(name: str, root: str | Path | None, path: str | Path, *, count: int = 12) -> None:
+def save_overlay(
+    name: str,
+    root: str | Path | None,
+    path: str | Path,
+    *,
+    count: int = 12,
+    labels: str | Sequence[str] | None = None,
+) -> None:
     """Write a PNG sheet of images with their points drawn: the fullest, the emptiest and others evenly between.
 
     Images and annotations that cannot be read are left out (:func:`validate` names them).
@@ -176,9 +224,10 @@ def save_overlay(name: str, root: str | Path | None, path: str | Path, *, count:
         ValueError: the name is not known, the data set is built in, or nothing in it can be read.
         FileNotFoundError: there is no such folder, or it holds no part of the data set.
     """
-    cls = reader(name)
+    cls = reader(name, labels=labels)
     root = check_root(root, name, cls.title)
-    overlay_sheet(cls, [entry for entries in _parts(cls, root, []).values() for entry in entries], path, count=count)
+    parts = _parts(cls, root, [], as_labels(labels))
+    overlay_sheet(cls, [entry for entries in parts.values() for entry in entries], path, count=count)
 
 
 def check_entry(cls: type[FileDataset], entry: Entry, root: Path) -> tuple[Annotation | None, list[Finding]]:

@@ -1,6 +1,7 @@
 """What the readers of data sets pass on: entries, annotations, published figures; numbers read from files."""
 
 import re
+import unicodedata
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,12 @@ from workbench.tensor_checks import check_points
 
 MOST_PEOPLE = 1_000_000  # in one image; the most in a data set are 20,033
 
+UNREAD_SUFFIXES = (
+    *(".avif", ".heic", ".heif", ".jfif", ".jpe", ".jp2", ".j2k", ".jxl", ".ppm", ".pgm", ".pnm", ".tga", ".ico"),
+    *(".psd", ".svg", ".eps", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"),
+)
+"""Endings of images of kinds that are not read: such a file is an error, lest it be left out without a word."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -29,6 +36,7 @@ class Entry:
         beside: further files that belong to it, by what they hold ("roi", "perspective", "depth").
         given: what a file for many images says of this one, as it was read.
         own: whether the annotation's file is of this image alone.
+        labels: the labels of the marks that count as people, where the file has such; all if None.
     """
 
     name: str
@@ -37,6 +45,7 @@ class Entry:
     beside: Mapping[str, Path] = field(default_factory=dict)
     given: Any = None
     own: bool = True
+    labels: tuple[str, ...] | None = None
 
     @property
     def files(self) -> list[Path]:
@@ -90,29 +99,46 @@ def natural(text: str) -> list[tuple[int, str]]:
     return [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in re.split(r"(\d+)", text)]
 
 
-def image_files(folder: Path, form: str = ".*") -> list[Path]:
+def image_files(folder: Path, form: str = ".*", *, one_a_name: bool = True) -> list[Path]:
     """The image files of a folder in natural order; hidden files, such as a file system's own, are none.
 
     Args:
         folder: where they lie.
         form: what the set's names look like, a regular expression for the whole name without its ending. Other files
             are not of the set (``workbench data check`` names them).
+        one_a_name: whether two images that differ in their endings only, a.jpg and a.png, are an error: they would
+            share the annotation a.csv.
 
     Raises:
         FileNotFoundError: there is no such folder, or it holds no image of such a name.
-        ValueError: two images differ in their endings only; they would share one annotation.
+        ValueError: an image of a kind that is not read, or two images of one name.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
-    images = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
-    found = {path.stem: path for path in images if re.fullmatch(form, path.stem)}
-    if not found:
+    files = [p for p in folder.iterdir() if not p.name.startswith(".") and re.fullmatch(form, p.stem)]
+    unread = sorted(path.name for path in files if path.suffix.lower() in UNREAD_SUFFIXES)
+    if unread:
+        raise ValueError(
+            f"{folder} holds {len(unread)} images of kinds that are not read, for instance {unread[0]}; "
+            f"expected {', '.join(IMAGE_SUFFIXES)}"
+        )
+    images = sorted((p for p in files if p.suffix.lower() in IMAGE_SUFFIXES), key=lambda path: natural(path.name))
+    if not images:
         named = "" if form == ".*" else f" whose name has the form {form}"
         raise FileNotFoundError(f"{folder} holds no images{named}")
-    twin = next((path for path in images if path.stem in found and found[path.stem] != path), None)
-    if twin is not None:
-        raise ValueError(f"{folder} holds {found[twin.stem].name} and {twin.name}, expected one image of a name")
-    return sorted(found.values(), key=lambda path: natural(path.name))
+    found: dict[str, Path] = {}
+    for path in images:
+        twin = found.setdefault(normal(path.stem if one_a_name else path.name), path)
+        if twin != path:
+            raise ValueError(
+                f"{folder} holds {twin.name} and {path.name}, expected one image of a name: they share an annotation"
+            )
+    return images
+
+
+def normal(name: str) -> str:
+    """A file's name in Unicode's form NFC: macOS writes accents as letters of their own."""
+    return unicodedata.normalize("NFC", name)
 
 
 def as_numbers(values: Any, path: Path, columns: int, what: str, meaning: str) -> Float[Tensor, "n columns"]:
@@ -184,6 +210,12 @@ OPTION = 'outside="clamp" moves such points to the border, "drop" leaves them ou
 def beyond(points: Float[Tensor, "n 2"], size: tuple[int, int]) -> Bool[Tensor, "n"]:
     """Which points lie outside an image of ``size`` = (H, W); the border itself is inside."""
     return ((points < 0) | (points > points.new_tensor([size[1], size[0]]))).any(dim=1)
+
+
+def as_size(height: object, width: object) -> tuple[int, int] | None:
+    """(H, W) stated in a file, None where it states none."""
+    size = as_number(height), as_number(width)
+    return None if size[0] is None or size[1] is None else (size[0], size[1])
 
 
 def settle(annotation: Annotation, size: tuple[int, int], outside: str, path: Path) -> Annotation:

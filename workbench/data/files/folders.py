@@ -1,9 +1,11 @@
 """What data sets that lie in folders share: finding them, splits, reading one image, points at the border."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -116,6 +118,7 @@ class FileDataset(CrowdDataset):
     faults: ClassVar[int] = 0
     remarks: ClassVar[dict[tuple[str, str], str]] = {}
     instead: ClassVar[str] = ""
+    settings: Mapping[str, Any] = MappingProxyType({})  # further options of a reader that its samples depend on
 
     def __init__(
         self,
@@ -144,6 +147,7 @@ class FileDataset(CrowdDataset):
         self.max_pixels = max_pixels
         self._entries = self.choose(split, validation, seed)
         settings = {"dataset": self.name, "outside": outside, "stated": stated, "roi": roi, "resize": resize}
+        settings |= self.settings
         self.prepared = None if prepared is None else Prepared(prepared, self.root, settings)
         if self.faults and outside == "raise":
             self._allow_known_faults()
@@ -179,6 +183,11 @@ class FileDataset(CrowdDataset):
         if entry.annotation is None:
             raise ValueError(f"{entry.image}: the annotation of this image is not published{cls.instead}")
         return cls.read_annotation(entry.annotation)
+
+    @classmethod
+    def labels_of(cls, entry: Entry) -> Counter[str]:
+        """The labels of one image's marks with their numbers, where some may not be people; errors as above."""
+        return Counter()
 
     @classmethod
     def read_roi(cls, entry: Entry, size: tuple[int, int]) -> Bool[Tensor, "h w"] | None:

@@ -1,0 +1,78 @@
+"""What an annotation file says of one image: marks with labels, before it is known which labels count as people."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from workbench.data.files.entries import Annotation
+
+Labels = tuple[str, ...]
+SHOWN = 20  # labels that a message lists
+
+
+class Marks(NamedTuple):
+    """The marks of one image, as its file holds them.
+
+    Attributes:
+        labels: the label of each mark, "" where it has none.
+        given: the marks, in the form that ``people`` takes.
+        people: makes the annotation of marks.
+        size: (H, W) of the image that the file was made for, None where the file does not say.
+    """
+
+    labels: list[str]
+    given: Sequence[Any] | Tensor
+    people: Callable[[Any], Annotation]
+    size: tuple[int, int] | None = None
+
+    def annotation(self, labels: Labels | None) -> Annotation:
+        """The annotation of the marks with one of ``labels``, of all marks if None; the others are not looked at.
+
+        Raises:
+            ValueError: a mark that counts is damaged, or does not say where the person is.
+        """
+        given = self.given
+        if labels is not None:
+            kept = [index for index, label in enumerate(self.labels) if label in labels]
+            given = given[kept] if isinstance(given, Tensor) else [given[index] for index in kept]
+        return self.people(given)._replace(size=self.size)
+
+
+def as_labels(labels: Sequence[str] | None) -> Labels | None:
+    """The labels that count, of one text or several.
+
+    Raises:
+        ValueError: not text, or none.
+    """
+    if labels is None:
+        return None
+    listed = (labels,) if isinstance(labels, str) else tuple(labels) if isinstance(labels, list | tuple) else ()
+    if not listed or not all(isinstance(label, str) for label in listed):
+        raise ValueError(f"labels is {labels!r}, expected the labels that count as people, such as ['person']")
+    return listed
+
+
+def check_labels(found: Counter[str], labels: Labels | None, where: object) -> None:
+    """Raise unless it is clear which of the labels that were ``found`` are people.
+
+    Args:
+        found: the number of marks of each label; "" for marks without one.
+        labels: those that count, None where nobody said.
+        where: the labels were found, for the message.
+
+    Raises:
+        ValueError: several labels and nobody said which count, or one of ``labels`` is not there.
+    """
+    listed = ", ".join(f"{label!r} ({number})" for label, number in found.most_common(SHOWN))
+    listed += f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    if labels is None and len(found) > 1:
+        example = next((label for label in ("person", "head", "people") if label in found), next(iter(found)))
+        raise ValueError(
+            f"{where} holds marks with several labels: {listed}; labels says which of them are people, "
+            f'for instance labels=["{example}"]'
+        )
+    unknown = [label for label in labels or () if label not in found]
+    if found and unknown:
+        raise ValueError(f"labels names {', '.join(map(repr, unknown))}, but {where} holds {listed}")
