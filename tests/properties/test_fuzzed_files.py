@@ -3,14 +3,18 @@
 import json
 import os
 import pickle
+import resource
+import struct
 import time
 import zipfile
+import zlib
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 from layouts import write_shanghaitech
 from layouts_sets import WRITERS, write_nwpu_crowd
+from scipy.io import loadmat, savemat
 
 from workbench.data import open_dataset
 
@@ -53,6 +57,9 @@ CASES: list[Case] = [
     ("shanghaitech_rgbd", "test_data/test_bbox_anno/BBOX_IMG_0001.mat", None),
     ("shanghaitech_rgbd", "test_data/test_depth/DEPTH_0001.mat", None),
     ("shanghaitech_rgbd", "test_data/test_img/IMG_0001.png", None),
+    ("mat_folded", "1_ann.mat", None),
+    ("mat_version_4", "1_ann.mat", None),
+    ("webp", "test/a.webp", None),
     ("csv", "test/a.csv", table),
     ("labelme", "test/a.json", shapes),
     ("coco", "test/annotations.json", lambda content: len(json.loads(content)["annotations"])),
@@ -66,6 +73,11 @@ LOOSE = {
     "image-3-000001.txt",
     "104207_A02-S20100626080.mat",
 }
+KNOWN = {
+    **dict.fromkeys(("csv", "labelme", "coco", "webp"), "folder"),
+    **dict.fromkeys(("mat_folded", "mat_version_4"), "ucf_cc_50"),
+    "nwpu_mats": "nwpu_crowd",
+}
 OPTIONS = {"nwpu_crowd": {"evaluate_on": "val"}, "nwpu_mats": {"evaluate_on": "val"}}
 
 
@@ -73,9 +85,10 @@ def write_own(root, kind):
     from PIL import Image
 
     (root / "test").mkdir(parents=True)
-    Image.new("RGB", (SIZE[1], SIZE[0])).save(root / "test" / "a.png")
+    picture = f"a.{kind}" if kind == "webp" else "a.png"
+    Image.new("RGB", (SIZE[1], SIZE[0])).save(root / "test" / picture)
     points = np.random.default_rng(0).uniform(5, 65, (12, 2)).round(2)
-    if kind == "csv":
+    if kind in ("csv", "webp"):
         (root / "test" / "a.csv").write_text("x,y\n" + "".join(f"{x},{y}\n" for x, y in points))
     elif kind == "labelme":
         said = [{"shape_type": "point", "points": [[x, y]]} for x, y in points]
@@ -93,7 +106,7 @@ def copies(tmp_path_factory):
     def copy(name):
         if name not in made:
             root = tmp_path_factory.mktemp(name)
-            if name in ("csv", "labelme", "coco"):
+            if KNOWN.get(name) == "folder":
                 write_own(root, name)
             elif name == "shanghaitech_a":
                 write_shanghaitech(root)
@@ -101,8 +114,12 @@ def copies(tmp_path_factory):
                 write_nwpu_crowd(root / "set", kind="mats")
                 root = root / "set"
             else:
-                WRITERS[name](root / "set")
                 root = root / "set"
+                WRITERS[KNOWN.get(name, name)](root)
+            if name.startswith("mat_"):
+                path = root / "1_ann.mat"
+                points = {"annPoints": loadmat(path)["annPoints"]}
+                savemat(path, points, format="4" if name == "mat_version_4" else "5")
             made[name] = root
         return made[name]
 
@@ -149,6 +166,12 @@ def damage(rng: np.random.Generator, content: bytes, trap: str) -> bytes:
     return bytes(data)
 
 
+def damage_inside(rng: np.random.Generator, content: bytes, trap: str) -> bytes:
+    """A MATLAB file whose array is damaged, then compressed: its own checksum is right."""
+    folded = zlib.compress(damage(rng, content[128:], trap))
+    return content[:128] + struct.pack("<II", 15, len(folded)) + folded
+
+
 def fuzz(copies, tmp_path, times: int, seed: int) -> tuple[int, int]:
     """Damage files in turn; returns how many gave a sample and how many an error."""
     rng, trap = np.random.default_rng(seed), str(tmp_path / "sprung")
@@ -157,10 +180,10 @@ def fuzz(copies, tmp_path, times: int, seed: int) -> tuple[int, int]:
         name, file, recount = CASES[number % len(CASES)]
         path = copies(name) / file
         whole = path.read_bytes()
-        known = {"csv": "folder", "labelme": "folder", "coco": "folder", "nwpu_mats": "nwpu_crowd"}.get(name, name)
+        known = KNOWN.get(name, name)
         options = OPTIONS.get(name, {}) | {"outside": "clamp", "max_pixels": 1_000_000}
         before = open_dataset(known, copies(name), "test", **options)[0]
-        content = damage(rng, whole, trap)
+        content = (damage_inside if name == "mat_folded" else damage)(rng, whole, trap)
         path.write_bytes(content)
         started, said = time.perf_counter(), None
         try:
@@ -197,6 +220,7 @@ def test_damaged_files_give_their_sample_or_one_error(copies, tmp_path):
 def test_two_thousand_damaged_files(copies, tmp_path):
     samples, errors = fuzz(copies, tmp_path, times=2000, seed=1)
     assert samples + errors == 2000
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 2_000_000  # kilobytes
     assert samples > 200
 
 

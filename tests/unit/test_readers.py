@@ -351,6 +351,7 @@ def test_mall_holds_out_an_eighth_and_reads_its_file_once(copies):
         ("jhu_crowd", "train/gt/0001.txt", "1 2 -3 4 1 0\n", r"0001\.txt holds a box of -3 pixels"),
         ("jhu_crowd", "train/gt/0001.txt", "1 nan 3 4 1 0\n", r"0001\.txt holds heads that are NaN"),
         ("jhu_crowd", "train/image_labels.txt", "0001,many,a,0,0\n", r"image_labels\.txt holds .* in line 1"),
+        ("jhu_crowd", "train/image_labels.txt", "0001,4,a,0,\n", r"image_labels\.txt holds '0001,4,a,0,' in line 1"),
         ("nwpu_crowd", "jsons/0001.json", "[1, 2]", r"0001\.json holds a JSON list, expected an object"),
         ("nwpu_crowd", "jsons/0001.json", "{", r"0001\.json is not JSON"),
         (

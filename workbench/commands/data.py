@@ -53,7 +53,7 @@ def check(
     labels: Labels = None,
     json: Json = False,
 ) -> None:
-    """Look through a copy of a data set: damaged or missing files, points outside, counts against the published."""
+    """Check a copy of a data set: damaged or missing files, points outside their image, published totals."""
     from workbench.data.check.validator import save_overlay, validate
 
     report = validate(name, root, labels=labels or None)
@@ -75,12 +75,14 @@ def prepare(
     resize: Annotated[
         str, typer.Option(metavar="RULE", help="none, longest:N, shortest:N-M, qnrf, multiple:N, or several with ','.")
     ] = "none",
-    outside: Annotated[str, typer.Option(help="Points outside their image: raise, clamp or drop.")] = "raise",
+    outside: Annotated[
+        str, typer.Option(help="Points outside their image: raise an error, clamp them to the border, or drop them.")
+    ] = "raise",
     workers: Annotated[int, typer.Option(help="Processes beside this one.")] = 0,
     labels: Labels = None,
     json: Json = False,
 ) -> None:
-    """Decode and resize every image once; goes on where it was stopped."""
+    """Decode and resize every image once; continues where it was stopped."""
     from workbench.data.check.validator import reader
     from workbench.data.files.preparing import Done
     from workbench.data.files.preparing import prepare as prepare_set

@@ -76,7 +76,7 @@ class FileDataset(CrowdDataset):
         split: "train", "val", "trainval" or "test".
         validation: share of the official training part that is held out for validation, the class's ``share`` if
             None; a set with an official validation part takes that, and no share.
-        seed: what the choice of held-out images is drawn from.
+        seed: of the random choice of held-out images.
         outside: what to do about points outside the image: "raise" an error, "clamp" them to the border, "drop" them.
             With "raise", points that the published set is known to have outside (the class's ``faults``) count as
             published, moved to the border.
@@ -85,7 +85,7 @@ class FileDataset(CrowdDataset):
         roi: where the set has a region of interest, people outside it are not counted, and the pixels outside are
             "black", so that a network sees nobody there, or stay as they are ("keep").
         resize: the rule for the images' size, see :data:`workbench.data.files.resizing.RULES`.
-        prepared: folder in which each image is kept decoded and resized once it was read, see
+        prepared: folder for decoded and resized images: each is kept there when it is first read, see
             :mod:`workbench.data.files.prepared`; None keeps nothing.
         max_pixels: largest image that is decoded, in pixels.
 

@@ -152,10 +152,10 @@ def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Float[Tenso
 
 
 def as_image(pixels: UInt8[np.ndarray, "h w 3"]) -> Float[Tensor, "3 h w"]:
-    """The float32 tensor (3, H, W) in [0, 1] of pixels (H, W, 3) of 8 bits; the only copy that is made of them."""
+    """The float32 tensor (3, H, W) in [0, 1] of 8-bit pixels (H, W, 3), which are not changed."""
     height, width, channels = pixels.shape
     image = torch.empty(channels, height, width)
-    for channel in range(channels):  # in turn: a copy of all at once would be laid out as the pixels are
+    for channel in range(channels):  # one at a time takes less memory than permuting all
         image[channel] = torch.from_numpy(np.ascontiguousarray(pixels[..., channel]))
     return image.div_(255)
 

@@ -1,6 +1,6 @@
-"""Prepared images: decoded, upright, resized and with their people once, read in parts afterwards.
+"""Prepared images: each is decoded, turned upright and resized once, and read in parts afterwards.
 
-In a folder of the user's choice lies one folder for each data set and way of reading it::
+The folder that the user names holds a folder for each data set and way of reading it::
 
     shanghaitech_a-3f2a90c1d455/
       about.json                               data set, root, resize rule and what else the samples depend on
@@ -8,9 +8,9 @@ In a folder of the user's choice lies one folder for each data set and way of re
       test_data/images/IMG_1.jpg.people.npz    points, boxes, head_sizes, roi, perspective, depth where known; about:
                                                level, label, attributes and size and time of the original files
 
-Both files are written whole or not at all, the second one last: an image is prepared when both are there and the
-original files are as they were then. So preparation can be stopped at any moment and goes on where it was, several
-processes may work on it at a time, and a changed original is prepared anew. Nothing in it is pickled.
+Each file is written whole or not at all, the second one last. An image is prepared if both files are there and the
+original files have not changed since. So preparation can be stopped at any moment and continues where it stopped,
+several processes may prepare at the same time, and a changed original is prepared again. Nothing is pickled.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ PLAIN = ("name", "level", "label", "attributes", "annotated")
 
 
 class Item(NamedTuple):
-    """A prepared image: its pixels, still in their file, and its sample with an image that holds nothing yet."""
+    """A prepared image: its pixels, which are read from their file when needed, and its sample without pixels."""
 
     pixels: UInt8[np.ndarray, "h w 3"]
     sample: CrowdSample
@@ -85,7 +85,7 @@ class Prepared:
             if about.pop("stamp") != _stamp(entry):
                 return None
             image = np.load(pixels, mmap_mode="r", allow_pickle=False)
-        except Exception:  # a file system that lost power leaves anything; what cannot be read is made again
+        except Exception:  # after a power failure a file may hold anything; what cannot be read is prepared again
             return None
         if image.dtype != np.uint8 or image.shape != (*about.pop("size"), 3):
             return None

@@ -12,7 +12,7 @@ from workbench.data.files.folders import FileDataset
 
 
 class Done(NamedTuple):
-    """How far preparation is: images prepared now, images that were there, images in all."""
+    """How far preparation is: images prepared by this call, images found prepared, images in all."""
 
     prepared: int
     found: int
@@ -20,7 +20,7 @@ class Done(NamedTuple):
 
 
 class _Preparation(Dataset[bool | Exception]):
-    """Asking for an item prepares it; says whether it had to be, or what went wrong."""
+    """Item i prepares image i: True if it was not prepared yet, False if it was, or the error."""
 
     def __init__(self, dataset: FileDataset, entries: list[Entry]) -> None:
         self.dataset, self.entries = dataset, entries
@@ -49,7 +49,7 @@ def prepare(
     on_done: Callable[[Done], None] | None = None,
     **options: Any,
 ) -> tuple[Done, Path]:
-    """Decode, resize and keep every image of a data set; goes on where an earlier call was stopped.
+    """Decode, resize and keep every image of a data set; continues where an earlier call was stopped.
 
     Args:
         cls: its reader.

@@ -15,7 +15,7 @@ def polygon_mask(vertices: Float[Tensor, "n 2"], size: tuple[int, int]) -> Bool[
     """The pixels of an image of ``size`` = (H, W) whose centre lies in the polygon of ``vertices``, x then y."""
     from skimage.draw import polygon2mask
 
-    # it asks whether whole numbers (row, column) lie inside; a pixel's centre is half a pixel on
+    # polygon2mask tests the points (row, column); the centre of a pixel lies half a pixel further
     return torch.from_numpy(polygon2mask(size, vertices.flip(1).double().numpy() - 0.5))
 
 

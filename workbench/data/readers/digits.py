@@ -31,7 +31,7 @@ class Digits(Dataset[LabelledImage]):
     Args:
         split: "train", "val", "trainval" or "test".
         validation: share of the training part that is held out for validation.
-        seed: what that choice is drawn from.
+        seed: of that random choice.
 
     Attributes:
         images: (N, 1, 8, 8), float32 in [0, 1].

@@ -11,6 +11,7 @@ from workbench.data.files.folders import FileDataset
 from workbench.io.text import read_rows, read_text
 from workbench.metrics import LEVELS
 
+FLAGS = ("0", "1")
 FIELDS = ("id", "count", "scene", "weather", "distractor")
 WEATHER = {"0": "none", "1": "fog or haze", "2": "rain", "3": "snow"}
 
@@ -18,10 +19,10 @@ WEATHER = {"0": "none", "1": "fog or haze", "2": "rain", "3": "snow"}
 class JHUCrowd(FileDataset):
     """JHU-CROWD++: 4,372 photographs, also of bad weather and of nobody, with a box on every head.
 
-    ``{train,val,test}/images/0001.jpg`` with ``gt/0001.txt``: a line a head, ``cx cy w h occlusion blur``. Beside
-    them ``image_labels.txt``: ``id,count,scene,weather,distractor`` a line (or with
-    spaces for commas). Samples know the boxes, the head sizes
-    (their heights), the density level ("low", "medium", "high"), and scene, weather and distractor as attributes.
+    ``{train,val,test}/images/0001.jpg`` with ``gt/0001.txt``, one head a line: ``cx cy w h occlusion blur``. Beside
+    these folders lies ``image_labels.txt``, one image a line: ``id,count,scene,weather,distractor``, separated by
+    commas or spaces. Samples know the boxes, the head sizes (the boxes' heights), the density level ("low", "medium",
+    "high"), and as attributes scene, weather and distractor.
     Arguments and errors as in :class:`~workbench.data.files.folders.FileDataset`.
 
     Reference:
@@ -82,7 +83,7 @@ def _labels(path: Path) -> dict[str, tuple[int, dict[str, str | int]]]:
             cells = [*words[:2], " ".join(words[2:-2]), *words[-2:]]
         if not line.strip():
             continue
-        if len(cells) != len(FIELDS) or not cells[1].isdecimal() or cells[3] not in WEATHER or cells[4] not in "01":
+        if len(cells) != len(FIELDS) or not cells[1].isdecimal() or cells[3] not in WEATHER or cells[4] not in FLAGS:
             raise ValueError(f"{path} holds {line[:60]!r} in line {number}, expected {','.join(FIELDS)}")
         attributes: dict[str, str | int] = {
             "scene": cells[2],

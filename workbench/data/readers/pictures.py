@@ -24,14 +24,14 @@ class LabelledPicture(NamedTuple):
 class LabelledPictures(Dataset[LabelledPicture]):
     """Pictures with classes, read by torchvision; nothing is downloaded.
 
-    torchvision holds every file's digest against the published one before it opens it, so that CIFAR-10's pickles are
-    only ever those of the authors.
+    torchvision compares every file's digest with the published one before it opens the file. So only the authors' own
+    pickles of CIFAR-10 are ever loaded.
 
     Args:
         root: the folder that holds the unpacked set; None for the place that ``workbench data list`` names.
         split: "train", "val", "trainval" or "test".
         validation: share of every class of the training part that is held out for validation.
-        seed: what that choice is drawn from.
+        seed: of that random choice.
 
     Attributes:
         pixels: (N, 3, H, W), 8 bits.

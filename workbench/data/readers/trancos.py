@@ -18,11 +18,11 @@ LISTS = {"train": "training", "val": "validation", "test": "test"}
 class Trancos(FileDataset):
     """TRANCOS: 1,244 pictures of traffic cameras with a point on every vehicle.
 
-    ``images/image-1-000001.jpg`` with ``.txt`` (x and y of a vehicle a line, counted in pixels from one as MATLAB
-    does: the centre of pixel 1 is at 0.5 here) and ``image-1-000001mask.mat`` (``BW``, H x W: the region of interest,
-    inside which alone vehicles are counted). ``image_sets/{training,validation,test}.txt`` list the parts. The usual
-    score is GAME (:func:`workbench.metrics.game`). Arguments and errors as in
-    :class:`~workbench.data.files.folders.FileDataset`.
+    ``images/image-1-000001.jpg`` with ``image-1-000001.txt``, one vehicle a line: x and y. Pixels are counted from
+    one, as MATLAB does (the centre of the first pixel, 1 in the file, is 0.5 here). ``image-1-000001mask.mat`` (``BW``,
+    H x W) is the region of interest: vehicles are counted inside it only.
+    ``image_sets/{training,validation,test}.txt`` list the parts. The usual score is GAME
+    (:func:`workbench.metrics.game`). Arguments and errors as in :class:`~workbench.data.files.folders.FileDataset`.
 
     Reference:
         Guerrero-Gómez-Olmedo et al., "Extremely Overlapping Vehicle Counting", IbPRIA 2015.

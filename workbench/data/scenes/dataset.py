@@ -26,20 +26,20 @@ STREAMS = {"train": 1, "val": 2, "test": 3}
 class Scenes(CrowdDataset):
     """Crowd scenes of one preset.
 
-    A scene depends on (preset, seed, split, index) alone. Heads are real faces, another set of people in "test" than
-    in "train" and "val"; they are placed by a clustered point process on a plane under a perspective and painted far
-    to near, so that people hide one another. Somebody of whose head less than ``MIN_VISIBLE`` is seen is not annotated.
-    Samples know the head sizes, the perspective map and the region of interest (where heads are large enough).
+    A scene depends on (preset, seed, split, index) alone. Heads are real faces; "test" shows other people than "train"
+    and "val". A clustered point process places people on a plane, which a camera sees in perspective. They are painted
+    from far to near, so that people hide one another. A person is annotated if at least ``MIN_VISIBLE`` of the head is
+    visible. Samples know the head sizes, the perspective map and the region of interest (where heads are large enough).
 
     Args:
-        split: "train" and "test" hold ``length`` scenes each; "val" holds ``validation * length`` more, drawn as
-            those of "train" are; "trainval" is both.
+        split: "train" and "test" hold ``length`` scenes each; "val" holds ``validation * length`` more, drawn
+            as "train" is; "trainval" is both.
         preset: "small" (128 px), "default" (256 px), "dense", "sparse", or "imbalanced" (many nearly empty scenes, a
             few with very many people).
         length: number of training scenes.
-        seed: what everything is drawn from.
+        seed: of every random draw.
         validation: scenes held out for validation, as a share of ``length``.
-        cache: keep each scene in memory once it is made (3 bytes a pixel).
+        cache: whether each scene is kept in memory after it is made (3 bytes a pixel).
 
     Raises:
         ValueError: an unknown split or preset, a length below one, a negative seed, a share outside [0, 1).
@@ -87,7 +87,7 @@ class Scenes(CrowdDataset):
         return np.random.default_rng([self.seed, number, STREAMS[part], purpose])
 
     def layout(self, index: int) -> tuple[Layout, np.ndarray]:
-        """The people of a scene, and whom of them one sees."""
+        """The people of a scene, and which of them are annotated."""
         if index in self._layouts:
             return self._layouts[index]
         preset, part = PRESETS[self.preset], self._pieces[index][0]
@@ -113,7 +113,7 @@ class Scenes(CrowdDataset):
             if self._cache:
                 self._images[index] = image
         perspective = layout.camera.head_heights(size[0])
-        # heads are put on whole pixels, up to one above the farthest row
+        # heads begin on whole pixels, so up to one pixel above the farthest row
         rows = np.arange(size[0]) >= np.floor(layout.camera.first_row) - 1
         return CrowdSample(
             image=torch.from_numpy(image).permute(2, 0, 1).float() / 255,

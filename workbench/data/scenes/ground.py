@@ -1,4 +1,4 @@
-"""What a crowd stands on and before: a textured plane in perspective, a wall, a hedge or the open sky behind it."""
+"""The background of a crowd: a textured plane in perspective, and behind it a wall, a hedge or the open sky."""
 
 import numpy as np
 from jaxtyping import Float
@@ -7,7 +7,7 @@ from workbench.data.scenes.layout import Camera
 from workbench.data.scenes.sprites import BODY, NECK, TEXTURES, texture
 
 STANDING = BODY[1] - NECK + 0.5  # from the centre of a head down to the soles, head heights
-TEXELS = {"grass": 44.0, "gravel": 60.0, "brick": 52.0}  # of a texture a head height
+TEXELS = {"grass": 44.0, "gravel": 60.0, "brick": 52.0}  # per head height
 GROUND = {
     "grass": ((0.36, 0.46, 0.24), (0.48, 0.50, 0.28)),
     "gravel": ((0.52, 0.50, 0.47), (0.62, 0.56, 0.47), (0.40, 0.41, 0.43)),
@@ -52,7 +52,7 @@ def _plane(rng: np.random.Generator, camera: Camera, size: tuple[int, int], firs
     start = rng.uniform(1e6, 2e6, 2)  # coordinates stay above zero
     u = start[0] + scale * (np.cos(turn) * across - np.sin(turn) * far)
     v = start[1] + scale * (np.sin(turn) * across + np.cos(turn) * far)
-    # a pixel covers more of the plane along the view than across it; the mean leans to what would flicker
+    # a pixel covers more of the plane along the view than across it; a mean closer to the larger avoids flicker
     texels = scale * far[:, 0] / (below[:, 0] ** 0.75 * camera.focal**0.25)
     light = sample_texture(name, u, v, texels)
     colour = tint(rng, GROUND[name])

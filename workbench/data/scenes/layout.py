@@ -137,7 +137,7 @@ def _candidates(
     nearest = camera.focal / camera.head_height(1.06 * height)
 
     def evenly(number: int) -> tuple[np.ndarray, np.ndarray]:
-        # the visible strip of the plane widens with the distance, so the distance's density grows as the distance
+        # the visible strip of the plane widens with the distance: the density of distances is proportional to it
         far = np.sqrt(rng.uniform(nearest**2, farthest**2, number))
         return rng.uniform(-0.55, 0.55, number) * width / camera.focal * far, far
 
@@ -153,7 +153,7 @@ def _candidates(
 
 
 def _too_close(one: Float[np.ndarray, "n 5"], other: Float[np.ndarray, "m 5"]) -> Bool[np.ndarray, "n m"]:
-    """Which people of ``one`` stand in which of ``other``; rows are across, distance, column, row, head."""
+    """Which people of ``one`` are too close to which of ``other``; rows are across, distance, column, row, head."""
     apart = (one[:, None, :4] - other[None, :, :4]) ** 2
     larger = np.maximum(one[:, None, 4], other[None, :, 4])
     return (apart[..., 0] + apart[..., 1] < SPACING**2) | (apart[..., 2] + apart[..., 3] < (APART * larger) ** 2)
@@ -162,12 +162,12 @@ def _too_close(one: Float[np.ndarray, "n 5"], other: Float[np.ndarray, "m 5"]) -
 def _spread_out(
     places: Float[np.ndarray, "n 2"], camera: Camera, most: int, block: int = 64
 ) -> Float[np.ndarray, "m 2"]:
-    """The first ``most`` of the places at which nobody stands in another, on the plane or in the image."""
+    """The first ``most`` of the places of which no two are too close, on the plane or in the image."""
     across, far = places.T
     head = camera.focal / far
     people = np.stack([across, far, across * head, camera.rise * head, head], axis=1)
     kept = people[:0]
-    # block by block, so that a scene that fills early compares few
+    # in blocks: a scene that is full early needs few comparisons
     for start in range(0, len(people), block):
         fresh = people[start : start + block]
         fresh = fresh[~_too_close(fresh, kept).any(axis=1)]

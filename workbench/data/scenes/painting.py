@@ -1,4 +1,4 @@
-"""A crowd scene's people: which heads are seen, and the pixels, painted from far to near."""
+"""The people of a crowd scene: which heads are visible, and their pixels, painted from far to near."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from workbench.data.scenes.ground import backdrop, ground_row
 from workbench.data.scenes.layout import Layout
 from workbench.data.scenes.sprites import Sprite, body, head, shadow
 
-MIN_VISIBLE = 0.35  # a head of which less than this share of its pixels is seen is not annotated
+MIN_VISIBLE = 0.35  # least visible share of the pixels of a head that is annotated
 
 SKIN = np.array([[1.0, 0.80, 0.68], [0.93, 0.70, 0.55], [0.78, 0.56, 0.42], [0.58, 0.40, 0.30], [0.42, 0.29, 0.22]])
 HAIR = np.array([[0.07, 0.06, 0.06], [0.16, 0.11, 0.08], [0.30, 0.20, 0.12], [0.55, 0.43, 0.25], [0.55, 0.54, 0.53]])
@@ -40,7 +40,7 @@ class Placed(NamedTuple):
 
 
 def place(sprite: Sprite, left: int, top: int, size: tuple[int, int]) -> Placed | None:
-    """Put a sprite with its first pixel at column ``left``, row ``top`` of an image of ``size``; None if it misses."""
+    """Put a sprite with its first pixel at column ``left``, row ``top`` of an image; None if it lies outside."""
     height, width = sprite.cover.shape
     rows = slice(max(0, top), min(size[0], top + height))
     columns = slice(max(0, left), min(size[1], left + width))
@@ -61,10 +61,10 @@ def people(layout: Layout, size: tuple[int, int]) -> Iterator[tuple[int, Placed 
 
 
 def seen(layout: Layout, size: tuple[int, int]) -> Bool[np.ndarray, "n"]:
-    """Whom a person would annotate: (N,) booleans.
+    """Which people are annotated: (N,) booleans.
 
-    A head counts where its centre lies in the image and at least ``MIN_VISIBLE`` of its pixels are in the image and
-    hidden by nobody in front.
+    A head is annotated if its centre lies in the image, and at least ``MIN_VISIBLE`` of its pixels lie in the image and
+    are hidden by nobody in front.
     """
     owner = np.full(size, -1, dtype=np.int32)
     whole = np.zeros(len(layout))
@@ -83,7 +83,7 @@ def seen(layout: Layout, size: tuple[int, int]) -> Bool[np.ndarray, "n"]:
 def draw_colours(
     rng: np.random.Generator, number: int
 ) -> tuple[Float[np.ndarray, "n 4 3"], Float[np.ndarray, "n 2 3"]]:
-    """Colours of the materials of (number) bodies (top, skin, legs, shoes) and heads (skin, hair), in [0, 1]."""
+    """Colours in [0, 1] of the materials of ``number`` bodies (top, skin, legs, shoes) and heads (skin, hair)."""
     between = rng.uniform(0, len(SKIN) - 1, number) ** 1.2 % (len(SKIN) - 1)
     step = between.astype(int)
     share = (between - step)[:, None]
@@ -105,7 +105,7 @@ def draw_colours(
 
 
 def _blend(image: np.ndarray, placed: Placed | None, colours: np.ndarray, haze: float, air: np.ndarray) -> None:
-    """Paint a sprite over the image: layers @ colours, seen through the air before it."""
+    """Paint a sprite over the image: layers @ colours, mixed with the share ``haze`` of the colour ``air``."""
     if placed is None:
         return
     part = image[placed.window]

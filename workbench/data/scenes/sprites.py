@@ -1,8 +1,8 @@
 """The parts that crowd scenes are painted with: real faces, drawn bodies, real ground textures.
 
-A sprite is a stack of layers, each the share of a pixel that one material covers times how brightly it is lit. Its
-colours are chosen when it is painted: pixels = layers @ colours, one row of colours a material. Drawn once at
-``MASTER`` pixels a head and reduced to each size that is asked for, so that a scene only multiplies and adds.
+A sprite is a stack of layers, one for each material: the share of a pixel that it covers, times its brightness. Colours
+are chosen when the sprite is painted: pixels = layers @ colours, with one row of colours for each material. Sprites are
+drawn once, at ``MASTER`` pixels a head, and reduced to the size that is asked for.
 """
 
 from functools import cache, lru_cache
@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image, ImageDraw
 
-MASTER = 48  # pixels a head's height in the drawings that sprites are reduced from
+MASTER = 48  # height in pixels of a head in the drawings that are reduced to sprites
 HEAD_WIDTH = 0.8  # head heights
 BODY = (2.7, 6.2)  # width and height of a body from the chin to the soles, head heights
 NECK = 0.1  # how far the body begins above the chin, head heights
@@ -42,7 +42,7 @@ def _reduced(layers: np.ndarray, cover: np.ndarray, width: int, height: int) -> 
 
 @lru_cache(maxsize=1)
 def faces() -> Float[np.ndarray, "100 25 25"]:
-    """(100, 25, 25) grey faces, each brought to one mean and contrast."""
+    """(100, 25, 25) grey faces, all with the same mean and contrast."""
     from skimage.data import lfw_subset
 
     patches = lfw_subset()[:FACES].astype(np.float32)
@@ -84,7 +84,7 @@ def _head_master(face: int | None, mirrored: bool) -> tuple[np.ndarray, np.ndarr
         grain = texture("grass")[0][:height, :width] * 0.25 + 0.75
         skin = head * np.clip((y / height - 0.9) * 12, 0, 1)
         return np.stack([skin * 0.75, (head - skin) * shine * grain], axis=-1), head
-    # the crop shows brow to chin: it fills the head but for the hair above and beside it
+    # the photograph shows brow to chin; the rest of the head, above and beside it, is hair
     side = round(height * 0.86)
     patch = Image.fromarray(faces()[face]).resize((side, side), Image.Resampling.BICUBIC)
     crop = np.asarray(patch, dtype=np.float32)
@@ -168,7 +168,12 @@ def _body_master(pose: int) -> tuple[np.ndarray, np.ndarray]:
     chin = np.clip(0.55 + (y / MASTER - NECK) * 0.9, 0.55, 1)  # the head's own shadow
     left: np.ndarray = np.ones((height, width), dtype=np.float32)
     layers = []
-    for name in ("top", "skin", "legs", "shoes"):  # what lies in front first: each takes what is left of a pixel
+    for name in (
+        "top",
+        "skin",
+        "legs",
+        "shoes",
+    ):  # from front to back: each covers what the ones before leave of a pixel
         part = np.asarray(masks[name], dtype=np.float32) / 255 * left
         left = left - part
         layers.append(part * round_light * chin)
@@ -184,7 +189,7 @@ def body(pose: int, size: int) -> Sprite:
 
 @cache
 def shadow(size: int) -> Float[np.ndarray, "h w"]:
-    """The soft shadow at the feet of somebody with a head of ``size`` pixels: how much of the light it takes."""
+    """The soft shadow at the feet of a person whose head has ``size`` pixels: the share of light that it takes."""
     height, width = max(2, round(size * 0.9)), max(3, round(size * 3.2))
     y, x = np.mgrid[:height, :width] + 0.5
     radius = np.hypot((x / width - 0.5) * 2, (y / height - 0.5) * 2)
