@@ -10,7 +10,10 @@ from torch import Tensor
 
 
 def check_tensor(tensor: Tensor, name: str, *, shape: tuple[int | None, ...]) -> None:
-    """Raise unless ``tensor`` is a finite floating-point tensor of ``shape`` (``None``: any size there)."""
+    """Raise unless ``tensor`` is a finite floating-point tensor of ``shape`` (``None``: any size there).
+
+    Values are not looked at while the code is traced, exported or compiled.
+    """
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{name} is a {type(tensor).__name__}, expected a torch.Tensor")
     fits = tensor.dim() == len(shape) and all(
@@ -21,14 +24,19 @@ def check_tensor(tensor: Tensor, name: str, *, shape: tuple[int | None, ...]) ->
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected ({wanted})")
     if not tensor.is_floating_point():
         raise TypeError(f"{name} has dtype {tensor.dtype}, expected a floating-point dtype")
-    if not torch.isfinite(tensor).all():
+    if not tracing() and not torch.isfinite(tensor).all():
         bad = int((~torch.isfinite(tensor)).sum())
         raise ValueError(f"{name} holds {bad} values that are NaN or infinite, expected finite values")
 
 
+def tracing() -> bool:
+    """Whether the code is being traced, exported or compiled: a check of values would become part of the graph."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing() or torch.onnx.is_in_onnx_export()
+
+
 def check_not_negative(tensor: Tensor, name: str) -> None:
     """Raise ``ValueError`` if any value of ``tensor`` is below zero."""
-    if tensor.numel() and bool((tensor < 0).any()):
+    if not tracing() and tensor.numel() and bool((tensor < 0).any()):
         raise ValueError(f"{name} holds values down to {float(tensor.min()):g}, expected values >= 0")
 
 

@@ -114,7 +114,7 @@ def test_imagenet_without_a_network_says_what_to_do(monkeypatch):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: build_model("resnet"), "unknown model 'resnet', expected one of csrnet"),
+        (lambda: build_model("resnet"), "unknown model 'resnet', expected one of compact, csrnet"),
         (lambda: build_model("csrnet", depth=3), "model 'csrnet' has no option 'depth', expected one of width"),
         (lambda: build_model("csrnet", width=-1.0), "width is -1.0"),
         (lambda: build_model("csrnet", norm="layer"), "norm is 'layer'"),

@@ -13,7 +13,9 @@ from workbench.data import open_dataset
 from workbench.data.patches import TrainingPatches
 from workbench.losses import CrowdLoss, build_loss
 from workbench.models import build_model
+from workbench.models.state_files import write_state
 from workbench.sampling import build_sampler
+from workbench.training.checkpoint import random_state, restore_random_state
 from workbench.training.evaluation import evaluate, scores
 from workbench.training.experiment import build_config, run_experiment
 from workbench.training.loop import (
@@ -21,8 +23,6 @@ from workbench.training.loop import (
     build_schedule,
     fit,
     mean_density,
-    random_state,
-    restore_random_state,
 )
 
 pytestmark = pytest.mark.pipeline
@@ -127,7 +127,7 @@ def pieces(**options):
     data = open_dataset("scenes", preset="small", length=8)
     patches = TrainingPatches(data, 64)
     torch.manual_seed(0)
-    model = build_model("mcnn", width=0.25)
+    model = build_model("mcnn", width=0.25, norm=options.pop("norm", "none"))
     model.calibrate(mean_density(patches, model.stride))
     optimizer = build_optimizer(model, "adam", learning_rate=options.pop("learning_rate", 1e-3))
     return {
@@ -144,7 +144,7 @@ def pieces(**options):
 
 def test_training_learns_and_keeps_the_best_weights():
     torch.manual_seed(0)
-    parts = pieces(epochs=15, learning_rate=3e-3)
+    parts = pieces(epochs=15, learning_rate=3e-3, norm="batch")
     before = scores(evaluate(parts["model"], parts["patches"].dataset))["mae"]
     history = fit(**parts)
     best = min(row["val_mae"] for row in history)
@@ -195,7 +195,8 @@ def test_a_checkpoint_of_another_run_or_model_is_refused(tmp_path):
     with pytest.raises(ValueError, match="belongs to another run"):
         fit(**pieces(checkpoint=checkpoint, identity="other"))
     state = torch.load(checkpoint, weights_only=True)
-    torch.save(state | {"model": build_model("mcnn", width=0.5).state_dict()}, checkpoint)
+    del state["sha256"]
+    write_state(checkpoint, state | {"model": build_model("mcnn", width=0.5).state_dict()})
     with pytest.raises(ValueError, match=r"is another model's: .* another shape"):
         fit(**pieces(checkpoint=checkpoint, identity="one"))
     torch.save({"model": {}}, checkpoint)

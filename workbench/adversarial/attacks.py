@@ -5,8 +5,8 @@ train mode is warned, and finds it in the mode that it was in.
 """
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from workbench.adversarial.tasks import CLASSIFICATION, Targets, Task
 from workbench.checks import check_choice, check_positive, check_whole
 from workbench.tensor_checks import check_tensor
+from workbench.training.evaluation import evaluating
 
 NORMS = ("linf", "l2")
 Model = Callable[[Tensor], Any]
@@ -105,7 +106,7 @@ def pgd(
     start = x.detach()
     moved = into_ball(start + random_offset(start, radius, norm, generator), start, radius) if random_start else start
     running = torch.zeros_like(start)
-    with evaluating(model):
+    with attacked(model):
         for _ in range(steps):
             gradient, _ = input_gradient(model, moved, y, task, average=average)
             if momentum:
@@ -139,27 +140,19 @@ def input_gradient(
     return gradient / average, output.detach()
 
 
-@contextmanager
-def evaluating(model: Any) -> Iterator[None]:
-    """Put a module and all within it into eval mode, and each back into the mode it was in.
+def attacked(model: Any) -> AbstractContextManager[None]:
+    """Evaluation mode for an attack.
 
     Warns:
-        UserWarning: it was in train mode.
+        UserWarning: the model is in train mode.
     """
-    modes = [(module, module.training) for module in model.modules()] if isinstance(model, nn.Module) else []
-    if any(training for _, training in modes):
+    if isinstance(model, nn.Module) and any(module.training for module in model.modules()):
         warnings.warn(
             f"{type(model).__name__} is attacked in train mode: batch statistics and dropout would be part of the "
             "attack; it is put into eval mode for the attack and back afterwards (call model.eval() before)",
-            stacklevel=4,
+            stacklevel=3,
         )
-    try:
-        for module, _ in modes:
-            module.training = False
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
+    return evaluating(model)
 
 
 def check_inputs(x: Tensor, y: Targets) -> None:

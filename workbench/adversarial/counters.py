@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.adversarial.attacks import Model, check_inputs, evaluating, pgd
+from workbench.adversarial.attacks import Model, attacked, check_inputs, pgd
 from workbench.adversarial.tasks import counting, people, take
 from workbench.checks import check_positive, check_whole
 
@@ -14,7 +14,7 @@ from workbench.checks import check_positive, check_whole
 def counted(model: Model, x: Float[Tensor, "b c h w"], *, batch_size: int = 32) -> Float[Tensor, "b"]:
     """The number of people that a density model sees in each image, in eval mode."""
     check_whole(batch_size, "batch_size")
-    with evaluating(model), torch.no_grad():
+    with attacked(model), torch.no_grad():
         return torch.cat([people(model(images)) for images in x.split(batch_size)])
 
 

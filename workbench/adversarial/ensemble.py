@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.adversarial.attacks import Model, check_inputs, evaluating, like, pgd
+from workbench.adversarial.attacks import Model, attacked, check_inputs, like, pgd
 from workbench.adversarial.robustness import Attack, with_budget
 from workbench.adversarial.tasks import CLASSIFICATION, MARGIN_LOSS, Targets, Task, take
 from workbench.checks import check_choice, check_positive, check_whole
@@ -37,7 +37,7 @@ def first_success(
         if not len(alive):
             break
         moved[alive] = tried = attempt(alive, turn)
-        with evaluating(model), torch.no_grad():
+        with attacked(model), torch.no_grad():
             alive = alive[task.correct(model(tried), take(y, alive))]
     return moved
 
@@ -75,7 +75,7 @@ def targeted_pgd(
     """PGD towards each of the ``targets`` likeliest wrong classes in turn."""
     check_inputs(x, y)
     check_whole(targets, "targets")
-    with evaluating(model), torch.no_grad():
+    with attacked(model), torch.no_grad():
         logits = model(x)
     order = logits.scatter(1, y[:, None], -torch.inf).argsort(dim=1, descending=True)  # the label comes last
 
@@ -117,7 +117,7 @@ def square_search(
     def signs(*shape: int) -> Tensor:
         return torch.randint(2, shape, generator=draw, device=x.device).to(x.dtype) * 2 - 1
 
-    with evaluating(model), torch.no_grad():
+    with attacked(model), torch.no_grad():
         moved = (x + epsilon * signs(count, channels, 1, width)).clamp(0, 1)  # stripes
         best = task.losses(model(moved), y)
         for query in range(queries):

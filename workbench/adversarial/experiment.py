@@ -24,9 +24,9 @@ from workbench.adversarial import fgsm, pgd
 from workbench.adversarial.robustness import Accuracy, robustness, with_budget
 from workbench.adversarial.training import Recipe, fit
 from workbench.data import open_dataset
-from workbench.io.files import atomic_write
 from workbench.io.source import source_digest
 from workbench.models.classifiers import Classifier, build_classifier
+from workbench.models.state_files import write_state
 from workbench.models.weights import load_weights
 from workbench.runs.record import Record, Table, Timing, now, read_record, versions
 from workbench.training.loop import build_optimizer, build_schedule
@@ -184,8 +184,7 @@ def _run(config: AdversarialConfig, folder: Path, on_epoch: Any) -> Record:
         ],
         timing=Timing(started=started, seconds=time.perf_counter() - begun),
     )
-    with atomic_write(folder / "weights.pt") as file:
-        torch.save({"model": model.state_dict(), "config": config.model_dump(mode="json")}, file)
+    write_state(folder / "weights.pt", {"model": model.state_dict(), "config": config.model_dump(mode="json")})
     record.write(folder / "record.json")
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     return record

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from workbench.adversarial.attacks import Model, check_inputs, evaluating, input_gradient, like
+from workbench.adversarial.attacks import Model, attacked, check_inputs, input_gradient, like
 from workbench.adversarial.tasks import CLASSIFICATION, Targets, Task, take
 from workbench.checks import check_choice, check_positive
 
@@ -61,7 +61,7 @@ def margins(
     check_inputs(x, y)
     check_choice(no_crossing, ("cap", "inf"), "no_crossing")
     check_choice(method, ("bisection", "step"), "method")
-    with evaluating(model):
+    with attacked(model):
         gradient, output = input_gradient(model, x, y, task)
         direction = gradient.sign()
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from workbench.adversarial.attacks import Model, check_inputs, evaluating, flat
+from workbench.adversarial.attacks import Model, attacked, check_inputs, flat
 from workbench.adversarial.tasks import CLASSIFICATION, Targets, Task, take
 from workbench.checks import check_choice, check_positive, check_whole
 
@@ -76,7 +76,7 @@ def withstands(
     check_inputs(x, y)
     check_whole(batch_size, "batch_size")
     parts = [torch.zeros(0, dtype=torch.bool, device=x.device)]
-    with evaluating(model):
+    with attacked(model):
         for index in torch.arange(len(x), device=x.device).split(batch_size):
             images, targets = x[index], take(y, index)
             moved = images if attack is None else attack(model, images, targets).detach()

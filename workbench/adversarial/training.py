@@ -6,8 +6,7 @@ the seed and the epoch, and a checkpoint holds the rest.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from workbench.adversarial.attacks import pgd
-from workbench.adversarial.checkpoint import load, save
 from workbench.adversarial.margins import margins
 from workbench.adversarial.partition import balanced_batches, margin_partition, random_batches
 from workbench.adversarial.tasks import CLASSIFICATION, Targets, Task, take
 from workbench.checks import check_choice, check_positive, check_whole
 from workbench.sampling.partition import Partition
 from workbench.sampling.zoom import zoom_rates
+from workbench.training.checkpoint import load_checkpoint, save_checkpoint
+from workbench.training.evaluation import evaluating
 
 RESOLUTION, BRACKET = 1 / 512, 1 / 16  # of the margins that training asks for
 
@@ -182,7 +182,10 @@ def fit(
     state = Progress(torch.full((len(x),), recipe.epsilon or 0.0), [])
     parts = {"model": model, "optimizer": optimizer, **({"schedule": schedule} if schedule else {})}
     if checkpoint is not None and checkpoint.exists():
-        state.epsilon, state.history = load(checkpoint, parts, identity, len(x))
+        known = load_checkpoint(checkpoint, identity, parts, ("epsilon", "history"), kind="an adversarial training")
+        if len(known["epsilon"]) != len(x):
+            raise ValueError(f"checkpoint: {checkpoint} is of {len(known['epsilon'])} samples, expected {len(x)}")
+        state = Progress(**known)
     samples = Samples(model, x, y, recipe, task, augment)
     while len(state.history) < epochs:
         began, epoch = time.perf_counter(), len(state.history)
@@ -213,12 +216,12 @@ def fit(
             "epsilon_spread": float(spread),
             "bins": bins.filled if bins else 0,
         }
-        with eval_mode(model):
+        with evaluating(model):
             row |= {f"val_{name}": float(score) for name, score in (validate(model) if validate else {}).items()}
         row["seconds"] = time.perf_counter() - began
         state.history.append(row)
         if checkpoint is not None:
-            save(checkpoint, parts, identity, state.epsilon, state.history)
+            save_checkpoint(checkpoint, identity, parts, {"epsilon": state.epsilon, "history": state.history})
         if on_epoch:
             on_epoch(row)
     model.eval()
@@ -286,7 +289,7 @@ class Samples:
         if self.recipe.random_start:
             seed = int(torch.randint(2**62, (), generator=draw))
             start = torch.Generator(device=x.device).manual_seed(seed)
-        with eval_mode(self.model):
+        with evaluating(self.model):
             return pgd(
                 self.model,
                 x,
@@ -302,12 +305,12 @@ class Samples:
     @torch.no_grad()
     def score(self, x: Tensor, y: Targets) -> Tensor:
         """Lines 27 and 28 without delta, in eval mode."""
-        with eval_mode(self.model):
+        with evaluating(self.model):
             return self.task.score(self.model(x), y).cpu()
 
     def margins(self) -> Tensor:
         """Line 2: the margin of every sample, without augmentation, on the CPU."""
-        with eval_mode(self.model):
+        with evaluating(self.model):
             found = [
                 margins(
                     self.model,
@@ -325,14 +328,3 @@ class Samples:
         """Line 3: the bin of every sample, by its margin and its hash code."""
         seed = int(torch.randint(2**62, (), generator=draw))
         return margin_partition(self.x, self.margins(), groups=self.recipe.groups, bins=self.recipe.bins, seed=seed)
-
-
-@contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Eval mode for a while, without the warning: training knows what it does."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)

@@ -8,6 +8,7 @@ from workbench.models.weights import load_weights
 from workbench.registry import build
 
 MODELS = {
+    "compact": "workbench.models.compact:Compact",
     "mcnn": "workbench.models.mcnn:MCNN",
     "csrnet": "workbench.models.csrnet:CSRNet",
     "hmode": "workbench.models.hmode:HMoDE",

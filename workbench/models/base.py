@@ -1,7 +1,7 @@
 """What every model is: a module from images in [0, 1] to a density map of people per cell."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -10,9 +10,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from workbench.checks import check_choice, check_positive
+from workbench.models.published import published_names
 from workbench.tensor_checks import check_tensor
 
-ACTIVATIONS = {"relu": torch.relu, "abs": torch.abs, "softplus": F.softplus}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "softplus": F.softplus,
+    "abs": torch.abs,
+    "relu": torch.relu,
+    "none": lambda maps: maps,
+}
 
 
 class ModelOutput(NamedTuple):
@@ -47,25 +53,37 @@ class CountingModel(nn.Module):
     """A network from images to density maps. Normalisation belongs to the model: images are in [0, 1].
 
     A subclass sets ``head``, the last convolution, and writes :meth:`features_to_map`. An image whose side is no
-    multiple of ``multiple`` is extended on the right and at the bottom with the mean colour; the map then covers it
+    multiple of ``multiple`` is extended on the right and at the bottom with the mean colour. The map then covers it
     with ceil(H / stride) x ceil(W / stride) cells.
 
     Args:
         stride: side of a density cell in image pixels.
         multiple: what the sides of the network's input must be a multiple of; the stride if None.
-        activation: what makes the map non-negative: "relu", "abs" or "softplus".
+        activation: what is applied to the last convolution: "softplus", "abs", "relu", or "none", which is CSRNet's
+            published form and lets the map go below zero. A ReLU that is zero everywhere has no gradient and stays
+            zero. None takes "softplus", and lets published weights set their own, see :meth:`follow`.
+
+    Attributes:
+        front: what the names of the pretrained front end begin with.
+        former: the activation of weights that were written before their files named it.
+        calibrated: whether the head holds trained weights, which :meth:`calibrate` would spoil.
     """
 
+    front = "features."
+    former = "relu"
     head: nn.Conv2d
     mean: Tensor
     std: Tensor
 
-    def __init__(self, *, stride: int, multiple: int | None = None, activation: str = "relu") -> None:
+    def __init__(self, *, stride: int, multiple: int | None = None, activation: str | None = None) -> None:
         super().__init__()
-        check_choice(activation, tuple(ACTIVATIONS), "activation")
+        if activation is not None:
+            check_choice(activation, tuple(ACTIVATIONS), "activation")
         self.stride = stride
         self.multiple = multiple or stride
-        self.activation = activation
+        self.activation = activation or "softplus"
+        self.keeps_activation = activation is not None
+        self.calibrated = False
         # ImageNet's mean and standard deviation: what pretrained front ends were trained with
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1), persistent=False)
@@ -82,7 +100,7 @@ class CountingModel(nn.Module):
             named: give the named result instead, see :meth:`outputs`.
 
         Returns:
-            (B, 1, ceil(H / stride), ceil(W / stride)), not below zero.
+            (B, 1, ceil(H / stride), ceil(W / stride)), not below zero unless ``activation`` is "none".
 
         Raises:
             ValueError: another shape, or NaN or infinite values.
@@ -100,33 +118,86 @@ class CountingModel(nn.Module):
         check_tensor(images, "images", shape=(None, 3, None, None))
         height, width = images.shape[-2:]
         normalised = (images - self.mean) / self.std
-        return F.pad(normalised, (0, -width % self.multiple, 0, -height % self.multiple))
+        # In this form torch.export can tell that the new sides are multiples
+        below = ceil_div(height, self.multiple) * self.multiple - height
+        right = ceil_div(width, self.multiple) * self.multiple - width
+        return F.pad(normalised, (0, right, 0, below))
 
-    def own_names(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """The tensors of a file of weights by this model's names; a model whose published names differ says so here."""
-        return dict(state)
+    @property
+    def rule(self) -> dict[str, Any]:
+        """What a file of weights must say besides the tensors, so that they give the same map again."""
+        return {"activation": self.activation}
 
-    @torch.no_grad()
-    def calibrate(self, mean_density: float) -> None:
-        """Start small and right in the mean.
+    def follow(self, rule: Mapping[str, Any]) -> None:
+        """Compute as the network that the weights belong to: its activation, how it enlarges, and so on.
 
-        The head's weights are multiplied by 0.1 and its bias set so that an empty feature gives ``mean_density``
-        people per cell. A map that starts at a wrong scale spends its first epochs on the mean, and a ReLU head that
-        starts below zero everywhere never recovers.
+        An ``activation`` that was given when the model was built is kept.
+
+        Raises:
+            ValueError: an entry that the model does not know, or a value that is none of its choices.
         """
-        start = self.start_value(mean_density)
-        if self.head.bias is None:
-            raise ValueError(f"{type(self).__name__}'s head has no bias, expected one to calibrate")
-        self.head.weight.mul_(0.1)
-        self.head.bias.fill_(start)
+        unknown = sorted(set(rule) - set(self.rule))
+        if unknown:
+            raise ValueError(f"rule of the weights has {', '.join(unknown)}, expected {', '.join(self.rule)}")
+        if "activation" in rule:
+            check_choice(rule["activation"], tuple(ACTIVATIONS), "activation of the weights")
+            if not self.keeps_activation:
+                self.activation = rule["activation"]
 
-    def start_value(self, mean_density: float) -> float:
-        """What the last layer must give for ``mean_density`` people per cell after the activation."""
-        check_positive(mean_density, "mean_density")
-        return math.log(math.expm1(mean_density)) if self.activation == "softplus" else mean_density
+    def extra_repr(self) -> str:
+        """The options that no layer shows."""
+        return ", ".join(f"{name}={value!r}" for name, value in {"stride": self.stride, **self.rule}.items())
+
+    def own_names(self, state: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The tensors of a file of weights by this model's names, and the rule of the network they were published for.
+
+        A model that has published implementations says in :mod:`workbench.models.published` how they name theirs.
+        """
+        return published_names(state)
+
+    def calibrate(self, mean_density: float) -> None:
+        """Give the head small weights and the bias that makes the mean of the map ``mean_density``, people per cell.
+
+        See :func:`calibrate_layer`. Calling it again with another mean gives what a first call would.
+        """
+        calibrate_layer(self.head, mean_density, self.activation)
+
+
+def ceil_div(number: int, by: int) -> int:
+    """``number / by``, rounded up; whole numbers throughout, so that tracing and export follow the image's size."""
+    return (number + by - 1) // by
 
 
 def cover(maps: Float[Tensor, "b n h w"], images: Tensor, stride: int) -> Float[Tensor, "b n hh ww"]:
     """The cells of ``maps`` that cover the images: what lies wholly on the extension is cut off."""
     height, width = images.shape[-2:]
-    return maps[..., : math.ceil(height / stride), : math.ceil(width / stride)]
+    return maps[..., : ceil_div(height, stride), : ceil_div(width, stride)]
+
+
+@torch.no_grad()
+def calibrate_layer(layer: nn.Conv2d, mean_density: float, activation: str) -> None:
+    """Start a last layer near a constant map of ``mean_density``.
+
+    The bias is set so that a feature of zeros gives ``mean_density`` after the activation. The weights are scaled so
+    that features of unit size change the map by about a tenth of ``mean_density``. A map that starts at a wrong scale
+    spends its first epochs on the mean.
+
+    Args:
+        layer: the last convolution.
+        mean_density: wanted value after the activation, above zero.
+        activation: one of ``ACTIVATIONS``.
+
+    Raises:
+        ValueError: ``mean_density`` is not above zero.
+    """
+    check_positive(mean_density, "mean_density")
+    start, slope = mean_density, 1.0
+    if activation == "softplus":
+        start = mean_density + math.log(-math.expm1(-mean_density))  # inverse of softplus
+        slope = -math.expm1(-mean_density)  # derivative of softplus there
+    if layer.bias is not None:  # of parts that are summed only one has a bias
+        layer.bias.fill_(start)
+    size = layer.weight.square().mean().sqrt()
+    if size > 0:
+        he = math.sqrt(2 / layer.weight[0].numel())
+        layer.weight.mul_(0.1 * mean_density / slope * he / size)

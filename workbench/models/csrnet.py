@@ -12,14 +12,14 @@ class CSRNet(CountingModel):
     Args:
         width: factor on the numbers of channels; 1 is the paper's, 0.125 trains on a laptop's CPU.
         norm: "none" (the paper's), "batch" or "group". A network trained from scratch wants one.
-        activation: what makes the map non-negative.
+        activation: see :class:`~workbench.models.base.CountingModel`.
 
     Reference:
         Li, Zhang and Chen, "CSRNet: Dilated Convolutional Neural Networks for Understanding the Highly Congested
         Scenes", CVPR 2018, table 3.
     """
 
-    def __init__(self, *, width: float = 1.0, norm: str = "none", activation: str = "relu") -> None:
+    def __init__(self, *, width: float = 1.0, norm: str = "none", activation: str | None = None) -> None:
         super().__init__(stride=8, activation=activation)
         self.features, channels = convolutions(VGG16[:13], 3, width=width, norm=norm)
         self.backend, channels = convolutions(

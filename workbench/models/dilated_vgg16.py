@@ -20,14 +20,16 @@ class DilatedVGG16(CountingModel):
     Args:
         width: factor on the numbers of channels; 1 is the paper's.
         norm: "none" (the paper's), "batch" or "group".
-        activation: what makes the map non-negative.
+        activation: see :class:`~workbench.models.base.CountingModel`.
         groups: most groups of the head; the largest number of them that divides the channels is taken.
 
     Reference:
         Zhou et al., "Locality-Aware Crowd Counting", sec. 4.
     """
 
-    def __init__(self, *, width: float = 1.0, norm: str = "none", activation: str = "relu", groups: int = 64) -> None:
+    def __init__(
+        self, *, width: float = 1.0, norm: str = "none", activation: str | None = None, groups: int = 64
+    ) -> None:
         super().__init__(stride=8, activation=activation)
         check_whole(groups, "groups")
         front, channels = convolutions(VGG16[:13], 3, width=width, norm=norm)

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from workbench.checks import check_choice, check_whole
-from workbench.models.base import ACTIVATIONS, CountingModel, ModelOutput, cover
+from workbench.models.base import ACTIVATIONS, CountingModel, ModelOutput, calibrate_layer, cover
 from workbench.models.hmode_gates import AttentionNet, DensityHead, GatingNet
 from workbench.models.hmode_mixture import WEIGHTINGS, combine, enlarge, gate_weights, hierarchy
 from workbench.models.hmode_names import own_names
@@ -35,7 +35,8 @@ class HMoDE(CountingModel):
         width: factor on the numbers of channels; 1 is the paper's, 0.125 trains on a laptop's CPU.
         norm: of decoder and gates: "none" (the paper's), "batch" or "group"; the encoder has batch normalisation, or
             group normalisation with "group".
-        activation: what makes the maps non-negative.
+        activation: what makes the maps non-negative; see :class:`~workbench.models.base.CountingModel`. The paper and
+            its code end each head in a ReLU, "relu", which can be zero everywhere from the start.
         convention: "paper" enlarges bilinearly; "official" enlarges maps by nearest neighbour and features with aligned
             corners, and divides by the 100 that the published training multiplies the ground truth with.
         experts: K, 3 or 4.
@@ -60,7 +61,7 @@ class HMoDE(CountingModel):
         *,
         width: float = 1.0,
         norm: str = "none",
-        activation: str = "relu",
+        activation: str | None = None,
         convention: str = "paper",
         experts: int = 3,
         group_size: int = 2,
@@ -82,9 +83,8 @@ class HMoDE(CountingModel):
         super().__init__(stride=16 // 2 ** (experts - 1), multiple=16, activation=activation)
         self.levels = hierarchy(fusion, experts=experts, group_size=group_size, depth=depth, pair=pair)
         self.fusion, self.weighting = fusion, weighting
-        self.map_mode, self.feature_mode = ("nearest", "aligned") if convention == "official" else ("bilinear",) * 2
-        # the published network predicts 100 people a pixel as 1
-        self.unit = self.stride**2 / 100 if convention == "official" else 1.0
+        self.convention = convention
+        self.follow({"convention": convention})
         options = {"width": width, "norm": norm}
         self.features, channels = convolutions(VGG16, 3, width=width, norm="group" if norm == "group" else "batch")
         stages = [scale_width(c, width) for c in (64, 128, 256, 512, 512)]
@@ -136,13 +136,12 @@ class HMoDE(CountingModel):
         size = (blocks[-1].shape[-2], blocks[-1].shape[-1])
         fine = list(reversed(blocks))
         attention = None if self.attention is None else self.attention(stages[-1])
+        pairs = zip(self.heads, fine, strict=True)
         if self.fusion == "concat":
-            maps = [enlarge(head(x), size, self.map_mode) for head, x in zip(self.heads, fine, strict=True)]
+            maps = [enlarge(head(x), size, self.map_mode) for head, x in pairs]
             result = ModelOutput(self.positive(torch.stack(maps).sum(dim=0)))
         else:
-            maps = [
-                enlarge(self.positive(head(x)), size, self.map_mode) for head, x in zip(self.heads, fine, strict=True)
-            ]
+            maps = [enlarge(self.positive(head(x)), size, self.map_mode) for head, x in pairs]
             result = self.mix(torch.cat(maps, dim=1), fine, self.gate_features(stages, blocks, attention))
         second = None if self.branch is None else self.positive(self.branch(blocks[-1]))
         return ModelOutput(
@@ -193,8 +192,7 @@ class HMoDE(CountingModel):
             members = torch.stack([enlarge(x, size, self.feature_mode) for x in features], dim=1)
         groups, gates = [], []
         for level, net, feature in zip(self.levels, self.gates, looked_at, strict=True):
-            mode = self.map_mode
-            weights = gate_weights(net(feature), level, size, weighting=self.weighting, mode=mode)
+            weights = gate_weights(net(feature), level, size, weighting=self.weighting, mode=self.map_mode)
             members = combine(members, level, weights)
             gates.append(tuple(weight.mean(dim=2).expand(-1, -1, *size) for weight in weights))
             maps = members[:, :, 0]
@@ -209,18 +207,40 @@ class HMoDE(CountingModel):
         """People per cell of the final map."""
         return ACTIVATIONS[self.activation](maps) * self.unit
 
-    def own_names(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """The published network's tensors by the names they have here."""
+    @property
+    def rule(self) -> dict[str, Any]:
+        """The activation and the convention."""
+        return {**super().rule, "convention": self.convention}
+
+    def follow(self, rule: Mapping[str, Any]) -> None:
+        """See :meth:`CountingModel.follow`; ``convention`` is "paper" or "official"."""
+        super().follow(rule)
+        if "convention" in rule:
+            check_choice(rule["convention"], ("paper", "official"), "convention")
+            self.convention = rule["convention"]
+            official = self.convention == "official"
+            self.map_mode, self.feature_mode = ("nearest", "aligned") if official else ("bilinear", "bilinear")
+            # The published network predicts 100 people a pixel as 1
+            self.unit = self.stride**2 / 100 if official else 1.0
+
+    def own_names(self, state: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The published network's tensors by the names they have here, and the rule that goes with them."""
         return own_names(state, self.state_dict())
 
-    @torch.no_grad()
+    def extra_repr(self) -> str:
+        """The options that no layer shows."""
+        shown = {
+            "fusion": self.fusion,
+            "levels": self.levels,
+            "weighting": self.weighting,
+            "gate_input": self.gate_input,
+        }
+        return ", ".join([super().extra_repr(), *(f"{name}={value!r}" for name, value in shown.items())])
+
     def calibrate(self, mean_density: float) -> None:
-        """Start every head small and right in the mean, see :meth:`CountingModel.calibrate`."""
-        start = self.start_value(mean_density / self.unit)
+        """Give every head small weights and the bias of the mean, see :meth:`CountingModel.calibrate`."""
         last: list[Any] = [*self.heads, self.branch, self.projection]
         for head in last:
             if head is not None:
-                layer: Any = head.out if isinstance(head, DensityHead) else head
-                layer.weight.mul_(0.1)
-                if layer.bias is not None:
-                    layer.bias.fill_(start)
+                layer = head.out if isinstance(head, DensityHead) else head
+                calibrate_layer(layer, mean_density / self.unit, self.activation)

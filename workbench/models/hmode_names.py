@@ -8,16 +8,20 @@ STAGES = {1: 0, 2: 6, 3: 13, 4: 23, 5: 33}
 """Where each of the published network's five blocks begins in torchvision's ``vgg16_bn().features``."""
 
 
-def own_names(state: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """The tensors of ``state`` by our names where they carry published ones; others keep theirs.
+RULE = {"activation": "relu", "convention": "official"}
+"""What the published network does where this one would do otherwise."""
+
+
+def own_names(state: Mapping[str, Any], own: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The tensors of ``state`` by our names where they carry published ones, and the rule that goes with those.
 
     Args:
         state: names -> tensors.
         own: the model's own state dictionary; it tells where in a block the second convolution stands.
     """
     if not any(re.match(r"de_pred\d", name) for name in state):
-        return dict(state)
-    return {own_name(name, own): value for name, value in state.items()}
+        return dict(state), {}
+    return {own_name(name, own): value for name, value in state.items()}, dict(RULE)
 
 
 def own_name(name: str, own: Mapping[str, Any]) -> str:

@@ -27,20 +27,24 @@ VARIANTS = (
 class HRNetCounter(CountingModel):
     """HRNet's features of strides 4 to 32 side by side at stride 8, and a decoder of two convolutions; stride 8.
 
-    The encoder is timm's and has batch normalisation. Its weights: a file of this model through ``weights``.
+    The encoder is timm's and has batch normalisation. ``weights`` takes a file of this model, or of timm's model of the
+    same variant for the encoder alone.
 
     Args:
         variant: timm's name; "hrnet_w48" is the size that counting papers take, "hrnet_w18_small" the smallest.
         width: factor on the numbers of channels of the decoder alone.
         norm: of the decoder: "none", "batch" or "group".
-        activation: what makes the map non-negative.
+        activation: see :class:`~workbench.models.base.CountingModel`.
 
     Reference:
         Wang et al., "Deep High-Resolution Representation Learning for Visual Recognition", IEEE TPAMI 2021.
     """
 
+    front = "encoder."
+    former = "abs"
+
     def __init__(
-        self, *, variant: str = "hrnet_w48", width: float = 1.0, norm: str = "none", activation: str = "abs"
+        self, *, variant: str = "hrnet_w48", width: float = 1.0, norm: str = "none", activation: str | None = None
     ) -> None:
         check_choice(variant, VARIANTS, "variant")
         super().__init__(stride=8, multiple=32, activation=activation)
@@ -57,7 +61,6 @@ class HRNetCounter(CountingModel):
 
     def features_to_map(self, images: Tensor) -> Tensor:
         """The four resolutions at the second's, decoder, one 1 x 1 convolution."""
-        finest, *rest = self.encoder(images)
-        size = rest[0].shape[-2:]
-        side_by_side = [F.avg_pool2d(finest, 2), *(F.interpolate(x, size=size, mode="bilinear") for x in rest)]
-        return self.head(self.decoder(torch.cat(side_by_side, dim=1)))
+        finest, second, *rest = self.encoder(images)
+        enlarged = [F.interpolate(x, scale_factor=2**k, mode="bilinear") for k, x in enumerate(rest, start=1)]
+        return self.head(self.decoder(torch.cat([F.avg_pool2d(finest, 2), second, *enlarged], dim=1)))

@@ -13,13 +13,13 @@ class MCNN(CountingModel):
     Args:
         width: factor on the numbers of channels; 1 is the paper's.
         norm: "none" (the paper's), "batch" or "group".
-        activation: what makes the map non-negative.
+        activation: see :class:`~workbench.models.base.CountingModel`.
 
     Reference:
         Zhang et al., "Single-Image Crowd Counting via Multi-Column Convolutional Neural Network", CVPR 2016, fig. 3.
     """
 
-    def __init__(self, *, width: float = 1.0, norm: str = "none", activation: str = "relu") -> None:
+    def __init__(self, *, width: float = 1.0, norm: str = "none", activation: str | None = None) -> None:
         super().__init__(stride=4, activation=activation)
         columns, channels = [], 0
         for first, then, base in ((9, 7, 16), (7, 5, 20), (5, 3, 24)):

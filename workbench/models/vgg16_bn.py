@@ -10,10 +10,10 @@ class VGG16BNCounter(VGGCounter):
     Args:
         width: factor on the numbers of channels; 1 is the published one.
         norm: "batch" (the published one) or "group"; "none" leaves the normalisation out of the decoder alone.
-        activation: what makes the map non-negative.
+        activation: see :class:`~workbench.models.base.CountingModel`.
     """
 
-    def __init__(self, *, width: float = 1.0, norm: str = "none", activation: str = "abs") -> None:
+    def __init__(self, *, width: float = 1.0, norm: str = "none", activation: str | None = None) -> None:
         super().__init__(
             VGG16, width=width, norm=norm, encoder_norm="group" if norm == "group" else "batch", activation=activation
         )

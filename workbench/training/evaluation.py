@@ -1,8 +1,8 @@
 """A model on a data set: what it predicts for each image, and the scores of that."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import NamedTuple
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -22,15 +22,27 @@ class Counted(NamedTuple):
 
 
 @contextmanager
-def inference(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; the mode it found is restored."""
-    training = model.training
-    model.eval()
+def evaluating(model: Any, *, gradients: bool = True) -> Iterator[None]:
+    """Put a module and all within it into evaluation mode, and each back into the mode it was in.
+
+    Args:
+        model: the module; another callable is left as it is.
+        gradients: whether gradients are computed.
+    """
+    modes = [(module, module.training) for module in model.modules()] if isinstance(model, nn.Module) else []
     try:
-        with torch.no_grad():
+        for module, _ in modes:
+            module.training = False
+        with torch.set_grad_enabled(gradients and torch.is_grad_enabled()):
             yield
     finally:
-        model.train(training)
+        for module, training in modes:
+            module.training = training
+
+
+def inference(model: nn.Module) -> AbstractContextManager[None]:
+    """:func:`evaluating` without gradients."""
+    return evaluating(model, gradients=False)
 
 
 def count_people(density: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b"]:

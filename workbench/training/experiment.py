@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock
 from lightning_fabric import Fabric, seed_everything
 
@@ -22,17 +21,19 @@ from workbench.data import open_dataset
 from workbench.data.dataset import CrowdDataset
 from workbench.data.noise import NoisyAnnotations
 from workbench.data.patches import ImagePatches, TrainingPatches
-from workbench.io.files import atomic_write, write_json
+from workbench.io.files import write_json
 from workbench.io.source import source_digest
 from workbench.losses import build_loss
 from workbench.metrics import mae
 from workbench.models import CountingModel, build_model
-from workbench.models.weights import load_weights, read_state
+from workbench.models.state_files import read_state, write_state
+from workbench.models.weights import load_weights
 from workbench.runs import in_notebook
 from workbench.runs.record import Record, Table, Timing, now, read_record, versions
 from workbench.sampling import build_sampler
 from workbench.training.config import Config, build_config
 from workbench.training.evaluation import Counted, evaluate, scores
+from workbench.training.health import Trivial
 from workbench.training.loop import Step, build_optimizer, build_schedule, fit, mean_density
 from workbench.training.objective import build_objective
 
@@ -124,7 +125,7 @@ def _train(fabric: Fabric, config: Config, folder: Path, on_step: OnStep | None,
     )
     patches = training_patches(shown, config)
     model = build_model(config.model, weights=config.weights, **config.model_options)
-    if config.calibrate:
+    if config.calibrate and not model.calibrated:  # trained weights bring their own head
         model.calibrate(mean_density(patches, model.stride))
     loss = build_loss(config.loss, stride=model.stride, convention=config.convention, **config.loss_options)
     objective = build_objective(loss, config.relative, config.experts)
@@ -150,6 +151,7 @@ def _train(fabric: Fabric, config: Config, folder: Path, on_step: OnStep | None,
         schedule=build_schedule(optimizer, config.schedule, epochs=config.epochs),
         epochs=config.epochs,
         validate=lambda network: known_scores(evaluate(network, held_out)),
+        trivial=predict_mean(train, held_out),
         fabric=fabric,
         workers=config.workers,
         clip_norm=config.clip_norm,
@@ -178,16 +180,16 @@ def score(
     """Score a trained model and leave its weights and its record, the last thing that a run writes."""
     begun = time.perf_counter()
     results = evaluate(model, test)
-    mean_count = sum(len(train.points(index)) for index in range(len(train))) / len(train)
     truth = [row.truth for row in results]
     record = Record(
         name=folder.name,
         config=config.model_dump(mode="json"),
         seed=config.seed,
         versions=versions(),
-        metrics={**known_scores(results), "baseline_mae": mae(truth, [mean_count] * len(truth)), **extra},
+        metrics={**known_scores(results), "baseline_mae": mae(truth, [mean_count(train)] * len(truth)), **extra},
         history=[{key: value for key, value in row.items() if key != "seconds"} for row in history],
         tables=[test_table(results)],
+        warnings=[str(row["warning"]) for row in history if "warning" in row],
         timing=Timing(
             started=started,
             seconds=sum(row["seconds"] for row in history) + time.perf_counter() - begun,
@@ -196,6 +198,17 @@ def score(
     save_weights(model, config, folder / "weights.pt")
     record.write(folder / "record.json")
     (folder / "checkpoint.pt").unlink(missing_ok=True)
+
+
+def mean_count(images: CrowdDataset) -> float:
+    """People an image."""
+    return sum(len(images.points(index)) for index in range(len(images))) / len(images)
+
+
+def predict_mean(train: CrowdDataset, held_out: CrowdDataset) -> Trivial:
+    """What predicting the mean count of ``train`` gives on ``held_out``."""
+    truth = [float(len(held_out.points(index))) for index in range(len(held_out))]
+    return Trivial(mae(truth, [mean_count(train)] * len(truth)), sum(truth) / len(truth))
 
 
 def training_patches(dataset: CrowdDataset, config: Config) -> TrainingPatches | ImagePatches:
@@ -222,9 +235,8 @@ def test_table(results: list[Counted]) -> Table:
 
 
 def save_weights(model: CountingModel, config: Config, path: str | Path) -> None:
-    """Write a model's weights with what is needed to build it again."""
-    with atomic_write(path) as file:
-        torch.save({"model": model.state_dict(), "config": config.model_dump(mode="json")}, file)
+    """Write a model's weights with what is needed to build it again, and a digest of all that."""
+    write_state(path, {"model": model.state_dict(), "config": config.model_dump(mode="json"), "rule": model.rule})
 
 
 def open_model(path: str | Path) -> CountingModel:

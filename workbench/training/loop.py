@@ -7,7 +7,6 @@ random generator.
 """
 
 import math
-import random
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,10 +24,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from workbench.checks import check_choice, check_positive, check_whole
 from workbench.data.sample import CrowdSample, Draw, collate
-from workbench.io.files import atomic_write
 from workbench.losses.base import CrowdLoss
-from workbench.models.weights import misfit, read_state
+from workbench.training.checkpoint import load_checkpoint, save_checkpoint
 from workbench.training.evaluation import count_people
+from workbench.training.health import Trivial, complaints
 from workbench.training.objective import Objective
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
@@ -89,6 +88,7 @@ def fit(
     schedule: LRScheduler,
     epochs: int,
     validate: Callable[[nn.Module], Mapping[str, float]],
+    trivial: Trivial | None = None,
     fabric: Fabric | None = None,
     workers: int = 0,
     channels_last: bool = True,
@@ -112,6 +112,8 @@ def fit(
         schedule: stepped once an epoch.
         epochs: passes of the sampler.
         validate: scores of the model on held-out images, with at least ``mae``; called once an epoch.
+        trivial: what predicting the mean gives on those images; an epoch that is no better is warned of, which wants
+            ``bias`` among the scores, too.
         fabric: device, precision and processes; one CPU or GPU process if None.
         workers: processes that load data.
         channels_last: memory layout; faster for narrow networks on a CPU and for any on a GPU.
@@ -124,7 +126,7 @@ def fit(
 
     Returns:
         The history, a row an epoch: epoch, loss, each term, the MAE of the training patches as they were shown,
-        validation scores (``val_...``), learning rate, seconds.
+        validation scores (``val_...``), learning rate, seconds; ``warning`` where :func:`complaints` found something.
 
     Raises:
         ValueError: the checkpoint is another run's.
@@ -148,7 +150,7 @@ def fit(
     run = Run(model, optimizer, schedule, sampler, identity)
     keeps = checkpoint is not None and fabric.is_global_zero  # every process holds the same state
     if checkpoint is not None and checkpoint.exists():
-        run.load(read_state(checkpoint), checkpoint)
+        run.load(checkpoint)
     while run.epoch < epochs:
         started = time.perf_counter()
         network.train()
@@ -182,6 +184,8 @@ def fit(
         schedule.step()
         run.gather(fabric)
         row = run.end_epoch(validate(network), rate, started)
+        if trivial is not None and (found := complaints(run.history, trivial)):
+            row["warning"] = "; ".join(found)
         if checkpoint and keeps:
             run.save(checkpoint)
         if on_epoch:
@@ -255,55 +259,12 @@ class Run:
         """Write the checkpoint, whole or not at all."""
         if started is not None:
             self.seconds += time.perf_counter() - started
-        state = {
-            "identity": self.identity,
-            **{name: part.state_dict() for name, part in self.parts.items()},
-            "random": random_state(),
-            **{name: getattr(self, name) for name in PROGRESS},
-        }
-        with atomic_write(path) as file:
-            torch.save(state, file)
+        save_checkpoint(path, self.identity, self.parts, {name: getattr(self, name) for name in PROGRESS})
 
-    def load(self, state: dict[str, Any], path: Path) -> None:
-        """Go on from a checkpoint.
-
-        Raises:
-            ValueError: it is another run's or another model's.
-        """
-        if not {"identity", "random", *self.parts, *PROGRESS} <= set(state):
-            raise ValueError(f"checkpoint: {path} is not a checkpoint of a training run")
-        if state["identity"] != self.identity:
-            raise ValueError(f"checkpoint: {path} belongs to another run; expected one with the same configuration")
-        problem = misfit(self.parts["model"].state_dict(), state["model"])
-        if problem:
-            raise ValueError(f"checkpoint: {path} is another model's: {problem}")
-        for name, part in self.parts.items():
-            part.load_state_dict(state[name])
-        for name in PROGRESS:
-            setattr(self, name, state[name])
-        restore_random_state(state["random"])
+    def load(self, path: Path) -> None:
+        """Go on from a checkpoint; errors as in :func:`~workbench.training.checkpoint.load_checkpoint`."""
+        for name, value in load_checkpoint(path, self.identity, self.parts, PROGRESS).items():
+            setattr(self, name, value)
 
 
 PROGRESS = ("epoch", "step", "images", "seconds", "sums", "history", "best")
-
-
-def random_state() -> dict[str, Any]:
-    """The state of every random generator, in plain values and tensors."""
-    kind, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002 - others may draw from it
-    return {
-        "python": random.getstate(),
-        "numpy": [kind, np.asarray(keys).tolist(), position, has_gauss, gauss],
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
-
-
-def restore_random_state(state: Mapping[str, Any]) -> None:
-    """Put every random generator back to a state of :func:`random_state`."""
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
-    kind, keys, *rest = state["numpy"]
-    np.random.set_state((kind, np.array(keys, dtype=np.uint32), *rest))  # noqa: NPY002
-    torch.set_rng_state(state["torch"])
-    if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
