@@ -75,7 +75,7 @@ class CountingModel(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, *, stride: int, multiple: int | None = None, activation: str | None = None) -> None:
+    def __init__(self, *, stride: int, multiple: int | None = None, activation: str | None = "relu") -> None:
         super().__init__()
         if activation is not None:
             check_choice(activation, tuple(ACTIVATIONS), "activation")
