@@ -197,6 +197,34 @@ def test_known_faults_of_the_published_set_count_and_unknown_ones_are_refused_at
     assert open_dataset("ucf_cc_50", tmp_path / "set", outside="clamp").check() is None
 
 
+@pytest.mark.bad_input
+def test_what_is_said_twice_is_an_error(copies, tmp_path):
+    for name in ("jhu_crowd", "nwpu_crowd", "trancos", "shanghaitech_rgbd"):
+        shutil.copytree(copies(name)[0], tmp_path / name)
+
+    def add(file, line):
+        path = tmp_path / file
+        kept = path.read_text()
+        path.write_text(kept + line)
+        return path, kept
+
+    for name, file, line, message in [
+        ("jhu_crowd", "train/image_labels.txt", "0001,3,a,0,0\n", r"image_labels\.txt names '0001' a second time"),
+        ("nwpu_crowd", "train.txt", "0002 1 3\n", r"train\.txt names '0002' a second time, the first is in train\.txt"),
+        ("nwpu_crowd", "val.txt", "0002 1 3\n", r"val\.txt names '0002' a second time, the first is in train\.txt"),
+        ("trancos", "image_sets/test.txt", "image-1-000002.jpg\n", r"test\.txt names .* the first is in training\.txt"),
+    ]:
+        path, kept = add(f"{name}/{file}", line)
+        with pytest.raises(ValueError, match=message):
+            open_dataset(name, tmp_path / name)
+        path.write_text(kept)
+        assert len(open_dataset(name, tmp_path / name))
+    depth = tmp_path / "shanghaitech_rgbd" / "train_data" / "train_depth"
+    shutil.copy(depth / "DEPTH_0001.mat", depth / "OTHER_0001.mat")
+    with pytest.raises(ValueError, match=r"DEPTH_0001\.mat and OTHER_0001\.mat end in one number"):
+        open_dataset("shanghaitech_rgbd", tmp_path / "shanghaitech_rgbd")
+
+
 def test_check_reads_every_annotation(tmp_path):
     write_jhu_crowd(tmp_path / "set")
     data = open_dataset("jhu_crowd", tmp_path / "set")

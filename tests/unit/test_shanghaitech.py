@@ -62,6 +62,19 @@ def test_every_spelling_of_the_folders(tmp_path, final, truth):
     assert len(open_dataset("shanghaitech_b", tmp_path / "mine", "trainval")) == 2
 
 
+@pytest.mark.bad_input
+def test_folders_that_are_there_twice_are_an_error(tmp_path):
+    write_shanghaitech(tmp_path, "A", train=2, test=1)
+    shutil.copytree(tmp_path / "part_A_final" / "train_data", tmp_path / "part_A" / "train_data")
+    with pytest.raises(ValueError, match="holds part_A and part_A_final, expected one of them"):
+        open_dataset("shanghaitech_a", tmp_path)
+    shutil.rmtree(tmp_path / "part_A")
+    truth = tmp_path / "part_A_final" / "train_data" / "ground-truth"
+    shutil.copytree(truth, truth.with_name("ground_truth"))
+    with pytest.raises(ValueError, match="holds ground-truth and ground_truth, expected one of them"):
+        open_dataset("shanghaitech_a", tmp_path)
+
+
 def test_validation_images_come_out_of_the_training_part_only(copy):
     train, val, both = (open_dataset("shanghaitech_a", copy[0], split, validation=0.25) for split in SPLITS)
     assert len(train) == 9

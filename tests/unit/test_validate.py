@@ -10,6 +10,7 @@ from PIL import Image
 from workbench.data.check.validator import save_overlay, validate
 from workbench.data.files.folders import Published
 from workbench.data.readers.shanghaitech import ShanghaiTechA
+from workbench.plots import basic
 
 TRAIN, TEST = "part_A_final/train_data", "part_A_final/test_data"
 
@@ -213,6 +214,21 @@ def test_the_sheet_shows_the_images_and_their_points(copy, tmp_path):
     near = [bright[max(0, r - 4) : r + 5, max(0, c - 4) : c + 5].any() for r, c in zip(rows, columns, strict=True)]
     assert np.mean(near) > 0.95
     assert sorted(p.name for p in tmp_path.glob("*.p*")) == ["sheet.png"]
+
+
+def test_a_large_image_and_a_point_far_away_are_drawn(copy, tmp_path, monkeypatch):
+    root, _ = copy
+    drawn, show = [], basic.show_image
+    monkeypatch.setattr(
+        basic, "show_image", lambda ax, image, title: drawn.append(image.shape) or show(ax, image, title)
+    )
+    for path in (root / TRAIN / "images").glob("*.jpg"):
+        Image.new("RGB", (4_000, 3_001)).save(path)
+    write_image_info(root / TRAIN / "ground-truth" / "GT_IMG_1.mat", np.array([[3e38, -3e38], [3_999.0, 3_000.0]]))
+    save_overlay("shanghaitech_a", root, tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width > 1_000
+    assert max(max(shape) for shape in drawn) == 1_000  # twelve whole photographs would take gigabytes
 
 
 @pytest.mark.bad_input

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -92,6 +92,16 @@ class Annotation(NamedTuple):
             boxes=None if self.boxes is None else self.boxes[kept],
             head_sizes=None if self.head_sizes is None else self.head_sizes[kept],
         )
+
+
+def check_lists(lists: Mapping[Path, Iterable[str]]) -> None:
+    """Raise ``ValueError`` if a name stands twice in the lists of a set's parts: one image could be in two parts."""
+    first: dict[str, Path] = {}
+    for path, names in lists.items():
+        for name in names:
+            if name in first:
+                raise ValueError(f"{path} names {name[:60]!r} a second time, the first is in {first[name].name}")
+            first[name] = path
 
 
 def natural(text: str) -> list[tuple[int, str]]:

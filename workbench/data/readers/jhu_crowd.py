@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import torch
 
-from workbench.data.files.entries import Annotation, Entry, Published, as_numbers, image_files
+from workbench.data.files.entries import Annotation, Entry, Published, as_numbers, check_lists, image_files
 from workbench.data.files.folders import FileDataset
 from workbench.io.text import read_rows, read_text
 from workbench.metrics import LEVELS
@@ -77,6 +77,7 @@ class JHUCrowd(FileDataset):
 def _labels(path: Path) -> dict[str, tuple[int, dict[str, str | int]]]:
     """What ``image_labels.txt`` says of each image: the number of people, and scene, weather and distractor."""
     found: dict[str, tuple[int, dict[str, str | int]]] = {}
+    listed: list[str] = []
     for number, line in enumerate(read_text(path, "list of labels").splitlines(), start=1):
         cells = [cell.strip() for cell in line.split(",")]
         if len(cells) == 1 and len(words := line.split()) >= len(FIELDS):  # a scene may be several words
@@ -90,5 +91,7 @@ def _labels(path: Path) -> dict[str, tuple[int, dict[str, str | int]]]:
             "weather": WEATHER[cells[3]],
             "distractor": int(cells[4]),
         }
+        listed.append(cells[0])
         found[cells[0]] = int(cells[1]), attributes
+    check_lists({path: listed})
     return found

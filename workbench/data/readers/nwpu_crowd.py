@@ -12,6 +12,7 @@ from workbench.data.files.entries import (
     as_boxes,
     as_number,
     as_points,
+    check_lists,
     heights,
     image_files,
 )
@@ -21,7 +22,7 @@ from workbench.data.files.matlab import pick, read_variables, unwrap
 from workbench.data.splits import hold_out
 from workbench.io.text import read_object, read_text
 
-LEVELS = (("S0", 0), ("S1", 100), ("S2", 500), ("S3", 5_000), ("S4", float("inf")))
+SCENE_LEVELS = (("S0", 0), ("S1", 100), ("S2", 500), ("S3", 5_000), ("S4", float("inf")))
 """The benchmark's scene levels, each with the most people in an image of it."""
 
 VALIDATION = {*range(3_110, 3_610)} - {3_169} | {3_098}
@@ -127,7 +128,7 @@ class NWPUCrowd(FileDataset):
             variables = {name: unwrap(value) for name, value in read_variables(path).items()}
             points, boxes, stated = variables[pick(variables, path, "annPoints")], variables.get("annBoxes"), None
         where = as_points(points, path)
-        level = next(name for name, most in LEVELS if len(where) <= most)
+        level = next(name for name, most in SCENE_LEVELS if len(where) <= most)
         if boxes is None:
             return Annotation(where, stated, level=level)
         heads = as_boxes(boxes, path)
@@ -148,18 +149,26 @@ class NWPUCrowd(FileDataset):
 
 def _listed(root: Path, part: str, images: dict[str, Path]) -> list[str]:
     """The names of the images of "train" or "val"."""
+    files = [root / f"{name}.txt" for name in ("train", "val")]
+    lists = {path: _names(path) for path in files if path.is_file()}
+    check_lists(lists)
     file = root / f"{part}.txt"
-    if file.is_file():
-        lines = [line.split() for line in read_text(file, "list").splitlines()]
-        names = [line[0].removesuffix(".jpg") for line in lines if line]
-        wrong = next((name for name in names if not name.isdecimal()), None)
-        if wrong is not None:
-            raise ValueError(f"{file} lists {wrong[:60]!r}, expected numbers of images")
-        if not names:
-            raise FileNotFoundError(f"{file} lists no images")
-        return names
+    if file in lists:
+        return lists[file]
     numbers = {name: int(name) for name in images if name.isdecimal() and int(name) <= ANNOTATED}
     names = [name for name, number in numbers.items() if (number in VALIDATION) == (part == "val")]
     if not names:
         raise FileNotFoundError(f"there is no {file}, and {root / 'images'} holds no image of that part")
+    return names
+
+
+def _names(file: Path) -> list[str]:
+    """The names in one of the lists."""
+    lines = [line.split() for line in read_text(file, "list").splitlines()]
+    names = [line[0].removesuffix(".jpg") for line in lines if line]
+    wrong = next((name for name in names if not name.isdecimal()), None)
+    if wrong is not None:
+        raise ValueError(f"{file} lists {wrong[:60]!r}, expected numbers of images")
+    if not names:
+        raise FileNotFoundError(f"{file} lists no images")
     return names

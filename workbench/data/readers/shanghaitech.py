@@ -15,19 +15,33 @@ TRUTH = ("ground-truth", "ground_truth")
 UNLABELLED = "some people in it are not annotated"
 
 
+def _holds_parts(folder: Path) -> bool:
+    return any((folder / name).is_dir() for name in FOLDERS.values())
+
+
+def _only(folders: Sequence[Path]) -> Path | None:
+    """The one folder that is there, None if none is; ``ValueError`` if several are."""
+    if len(folders) > 1:
+        raise ValueError(
+            f"{folders[0].parent} holds {' and '.join(path.name for path in folders)}, expected one of them"
+        )
+    return folders[0] if folders else None
+
+
 def part_folder(root: Path, part: str) -> Path:
     """The folder of part "A" or "B": ``root`` itself, or ``part_A`` or ``part_A_final`` within it.
 
     Raises:
         FileNotFoundError: none of them holds ``train_data`` or ``test_data``.
+        ValueError: both of the inner ones do.
     """
     names = (f"part_{part}", f"part_{part}_final")
     inner = [root / name for name in names]
     # a folder that carries the other part's name is not taken for this one
     own = [root] if not root.resolve().name.lower().startswith("part_") or root.resolve().name in names else []
-    for folder in (*inner, *own):
-        if any((folder / name).is_dir() for name in FOLDERS.values()):
-            return folder
+    found = _only([path for path in inner if _holds_parts(path)]) or _only([path for path in own if _holds_parts(path)])
+    if found is not None:
+        return found
     raise FileNotFoundError(
         f"{root} is not ShanghaiTech part {part}: expected it, or {names[0]} or {names[1]} within it, to hold "
         "train_data and test_data"
@@ -52,8 +66,7 @@ class ShanghaiTech(FileDataset):
         """The images of "train" or "test" in natural order, each with where its annotation belongs."""
         folder = part_folder(root, cls.part) / FOLDERS[part]
         images = image_files(folder / "images", r"IMG_\d+")
-        truths = [folder / name for name in TRUTH]
-        truth = next((path for path in truths if path.is_dir()), truths[0])
+        truth = _only([folder / name for name in TRUTH if (folder / name).is_dir()]) or folder / TRUTH[0]
         return [Entry(image.stem, image, truth / f"GT_{image.stem}.mat") for image in images]
 
     @staticmethod

@@ -88,5 +88,14 @@ def _number(path: Path) -> int | None:
 
 
 def _by_number(folder: Path) -> dict[int | None, Path]:
-    """The MATLAB files of a folder by the number that their names end in."""
-    return {_number(path): path for path in sorted(folder.glob("*.mat"))} if folder.is_dir() else {}
+    """The MATLAB files of a folder by the number that their names end in.
+
+    Raises:
+        ValueError: the names of two end in one number.
+    """
+    paths = sorted(folder.glob("*.mat")) if folder.is_dir() else []
+    found = {_number(path): path for path in paths}
+    twins = [path for path in paths if found[_number(path)] != path]
+    if twins:
+        raise ValueError(f"{twins[0]} and {found[_number(twins[0])].name} end in one number: which is the image's?")
+    return found

@@ -7,7 +7,7 @@ from typing import ClassVar
 from jaxtyping import Bool
 from torch import Tensor
 
-from workbench.data.files.entries import Annotation, Entry, Published, as_points
+from workbench.data.files.entries import Annotation, Entry, Published, as_points, check_lists
 from workbench.data.files.folders import FileDataset
 from workbench.data.files.regions import read_map
 from workbench.io.text import read_rows, read_text
@@ -38,8 +38,10 @@ class Trancos(FileDataset):
     @classmethod
     def entries(cls, root: Path, part: str) -> Sequence[Entry]:
         """The images that the part's list names, each with where its points and its mask belong."""
-        file, images = root / "image_sets" / f"{LISTS[part]}.txt", root / "images"
-        names = [line.strip() for line in read_text(file, "list").splitlines() if line.strip()]
+        images, files = root / "images", {name: root / "image_sets" / f"{LISTS[name]}.txt" for name in LISTS}
+        lists = {path: _listed(path) for name, path in files.items() if name == part or path.is_file()}
+        check_lists(lists)
+        file, names = files[part], lists[files[part]]
         if not names:
             raise FileNotFoundError(f"{file} lists no images")
         entries = []
@@ -65,3 +67,8 @@ class Trancos(FileDataset):
     def read_roi(cls, entry: Entry, size: tuple[int, int]) -> Bool[Tensor, "h w"]:
         """The image's mask."""
         return read_map(entry.beside["roi"], size, "BW") > 0
+
+
+def _listed(file: Path) -> list[str]:
+    """The names in one of the lists."""
+    return [line.strip() for line in read_text(file, "list").splitlines() if line.strip()]
