@@ -291,3 +291,14 @@ def test_bad_options_are_named():
             epochs=1,
             loss=lambda z, y: z[:, 0] * torch.nan,
         )
+
+
+def test_labels_of_int32_train_alike():
+    found = []
+    for dtype in (torch.int32, torch.int64):
+        model, x = network(), images(20)
+        y = own_labels(model, x).to(dtype)
+        recipe = Recipe(epsilon=0.1, lada=True, ladp=True, start="margin", steps=2, groups=2, bins=2)
+        train(model, x, y, recipe, batch_size=8)
+        found.append(model.state_dict())
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])

@@ -6,8 +6,17 @@ from small_classifiers import images, linear, network, own_labels
 from torch import nn
 
 from workbench.adversarial import fgsm, margins, pgd
-from workbench.adversarial.ensemble import ensemble, library_attack, restarted_pgd, square_search, targeted_pgd
-from workbench.adversarial.robustness import accuracy_curve, masking_signs, robustness, wilson, withstands, worst_case
+from workbench.adversarial.ensemble import ensemble, library_attack, square_search
+from workbench.adversarial.robustness import (
+    accuracy_curve,
+    masking_signs,
+    robustness,
+    wilson,
+    with_budget,
+    withstands,
+    worst_case,
+)
+from workbench.adversarial.tasks import MARGIN_LOSS, confidence_gap
 
 
 def test_accuracy_under_attack_is_the_share_of_larger_margins():
@@ -29,14 +38,14 @@ def test_accuracy_under_attack_is_the_share_of_larger_margins():
 
 
 def test_wilsons_interval():
-    # worked out by hand: p = 1/2, n = 100, z = 1.96
+    # worked out by hand: p = 1/2, n = 100, z = 1.959964
     half = wilson(50, 100)
     assert half.share == 0.5
     assert half.low == pytest.approx(0.4038, abs=1e-4)
     assert half.high == pytest.approx(0.5962, abs=1e-4)
     assert wilson(0, 10).low == 0
     assert wilson(10, 10).high == 1
-    assert wilson(10, 10).low == pytest.approx(10 / (10 + 1.96**2))
+    assert wilson(10, 10).low == pytest.approx(10 / (10 + 1.959964**2))
 
 
 @pytest.mark.parametrize("name", ensemble(0.1))
@@ -56,19 +65,18 @@ def test_own_attacks_stay_within_and_do_harm(name):
 
 
 def test_a_linear_model_falls_to_every_attack_exactly_where_its_margin_is_passed():
-    model, x = linear(classes=3), images(60, low=0.3, high=0.7)
+    model, x = linear(classes=5), images(60, low=0.3, high=0.7)
     y = own_labels(model, x)
     logits, weight = model(x).detach(), model[1].weight.detach()
     gaps = logits.gather(1, y[:, None]) - logits
     exact = gaps / (weight[y][:, None] - weight[None]).abs().sum(dim=2)
     exact = exact.scatter(1, y[:, None], torch.inf).amin(dim=1)  # the nearest class of any
-    held = own_labels(model, targeted_pgd(model, x, y, 0.05)) == y
-    assert torch.equal(held, exact > 0.05)
-    assert 5 < int(held.sum()) < 55
-    restarted = own_labels(model, restarted_pgd(model, x, y, 0.05)) == y
-    searched = own_labels(model, square_search(model, x, y, 0.05, queries=300)) == y
+    attacks = ensemble(0.15, queries=300)
+    restarted, targeted, searched = (own_labels(model, attack(model, x, y)) == y for attack in attacks.values())
+    assert torch.equal(targeted, exact > 0.15)
+    assert 5 < int(targeted.sum()) < 55
     for other in (restarted, searched):  # no attack does more than the margin allows
-        assert not bool((held & ~other).any())
+        assert not bool((targeted & ~other).any())
 
 
 class Masked(nn.Module):
@@ -119,7 +127,6 @@ def test_the_worst_case_is_right_under_all():
 
 
 def test_a_librarys_attack_is_evaluated_beside_ours():
-    pytest.importorskip("torchattacks")
     model, x = network(dtype=torch.float32), images(60, dtype=torch.float32)
     y = own_labels(model, x)
     state = torch.get_rng_state()
@@ -128,6 +135,28 @@ def test_a_librarys_attack_is_evaluated_beside_ours():
     assert torch.equal(state, torch.get_rng_state())
     assert abs(found["APGD"].share - found["PGD"].share) <= 0.1
     assert found["all"].share <= found["APGD"].share
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_models_of_few_classes_are_attacked_without_the_targeted_loss(classes):
+    model, x = linear(classes=classes), images(20, low=0.3, high=0.7)
+    y = own_labels(model, x)
+    attacks = ensemble(0.1, queries=10)
+    assert torch.equal(attacks["APGD, every target"](model, x, y), library_attack("APGD", 0.1, steps=20)(model, x, y))
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.uint8])
+def test_labels_of_any_whole_numbers_attack_alike(dtype):
+    model, x = network(), images(20)
+    y = own_labels(model, x)
+    for name, attack in (ensemble(0.1, steps=5, queries=10) | {"FGSM": with_budget(fgsm, 0.1)}).items():
+        assert torch.equal(attack(model, x, y.to(dtype)), attack(model, x, y)), name
+    assert torch.equal(pgd(model, x, y.to(dtype), 0.1, targeted=True), pgd(model, x, y, 0.1, targeted=True))
+    assert torch.equal(margins(model, x, y.to(dtype)), margins(model, x, y))
+    assert torch.equal(confidence_gap(model(x), y.to(dtype)), confidence_gap(model(x), y))
+    assert torch.equal(MARGIN_LOSS.losses(model(x), y.to(dtype)), MARGIN_LOSS.losses(model(x), y))
+    attacks = {"FGSM": with_budget(fgsm, 0.1)}
+    assert worst_case(model, x, y.to(dtype), attacks, epsilon=0.1) == worst_case(model, x, y, attacks, epsilon=0.1)
 
 
 @pytest.mark.bad_input
@@ -154,6 +183,12 @@ def test_bad_input_is_named(monkeypatch):
         library_attack("Boundary", 0.1)
     with pytest.raises(ValueError, match="share is 0"):
         square_search(model, x, y, 0.1, share=0)
+    with pytest.raises(TypeError, match="model is a function, expected a module"):
+        library_attack("APGD", 0.1)(lambda images: model(images), x, y)
+    with pytest.raises(ValueError, match="AutoAttack wants 4 classes or more, the model has 2"):
+        library_attack("AutoAttack", 0.1)(model, x, y)
+    with pytest.raises(TypeError, match=r"y is torch\.float64, expected a tensor of whole numbers"):
+        library_attack("APGD", 0.1)(model, x, y.double())
     monkeypatch.setitem(sys.modules, "torchattacks", None)
-    with pytest.raises(ImportError, match="pip install torchattacks"):
+    with pytest.raises(ImportError, match="extra 'adversarial'"):
         library_attack("AutoAttack", 0.1)

@@ -3,7 +3,6 @@
 An attack is any function of (model, x, y) that gives inputs as near to x as its budget says; None is no attack.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -36,19 +35,15 @@ class Accuracy(NamedTuple):
     samples: int
 
 
-def wilson(right: int, samples: int, *, z: float = 1.96) -> Accuracy:
-    """The share of ``right`` answers with Wilson's interval, which is in [0, 1] for any count.
+def wilson(right: int, samples: int) -> Accuracy:
+    """The share of ``right`` answers with Wilson's 95 % interval, which is in [0, 1] for any count."""
+    from scipy.stats import binomtest
 
-    Reference:
-        Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 1927.
-    """
     check_whole(samples, "samples")
     if not 0 <= right <= samples:
         raise ValueError(f"right is {right!r}, expected 0 to {samples}")
-    share = right / samples
-    middle = (share + z * z / (2 * samples)) / (1 + z * z / samples)
-    half = z / (1 + z * z / samples) * math.sqrt(share * (1 - share) / samples + z * z / (4 * samples**2))
-    return Accuracy(share, max(middle - half, 0.0), min(middle + half, 1.0), samples)
+    interval = binomtest(right, samples).proportion_ci(method="wilson")
+    return Accuracy(right / samples, float(interval.low), float(interval.high), samples)
 
 
 def withstands(

@@ -37,7 +37,7 @@ def take(y: Targets, index: Tensor) -> Targets:
 
 
 def check_labels(logits: Tensor, labels: Targets) -> Tensor:
-    """``labels``, if they are classes of ``logits`` (B, K).
+    """``labels`` as int64, if they are classes of ``logits`` (B, K); any type of whole numbers will do.
 
     Raises:
         TypeError: labels are not whole numbers in a tensor.
@@ -46,6 +46,7 @@ def check_labels(logits: Tensor, labels: Targets) -> Tensor:
     if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.dtype == torch.bool:
         found = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
         raise TypeError(f"y is {found}, expected a tensor of whole numbers, the classes")
+    labels = labels.long()
     if logits.dim() != 2 or logits.shape[1] < 2:
         raise ValueError(f"the model's output has shape {tuple(logits.shape)}, expected (batch, classes)")
     if labels.shape != logits.shape[:1]:
@@ -64,7 +65,8 @@ def cross_entropy(logits: Float[Tensor, "b k"], labels: Int[Tensor, "b"]) -> Flo
 
 def gap(values: Float[Tensor, "b k"], labels: Int[Tensor, "b"]) -> Float[Tensor, "b"]:
     r""":math:`z_y - \max_{j \neq y} z_j`: above zero where the label has the largest value."""
-    own = values.gather(1, check_labels(values, labels)[:, None])
+    labels = check_labels(values, labels)
+    own = values.gather(1, labels[:, None])
     others = values.scatter(1, labels[:, None], -torch.inf).amax(dim=1)
     return own[:, 0] - others
 
