@@ -16,14 +16,12 @@ class Finding:
         kind: what sort of thing, one word or two.
         file: the file or folder, relative to the root.
         message: what was found and what was expected.
-        number: of points that it is about, where that matters.
     """
 
     level: str
     kind: str
     file: str
     message: str
-    number: int = 0
 
 
 @dataclass(frozen=True)

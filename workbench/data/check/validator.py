@@ -17,7 +17,7 @@ from workbench.data.check.overlay import overlay_sheet
 from workbench.data.check.report import ERROR, NOTE, WARNING, Figures, Finding, Report, figures
 from workbench.data.files.entries import OPTION, Annotation, Entry, Published, beyond, within
 from workbench.data.files.folders import FileDataset, check_root
-from workbench.data.files.images import ImageError, read_pixels
+from workbench.data.files.images import MOST_BYTES, ImageError, read_pixels
 from workbench.data.files.marks import Labels, as_labels, check_labels
 from workbench.registry import check_options
 
@@ -70,24 +70,30 @@ def validate(
     wanted = dict(cls.published if published is None else published)
     found: list[Finding] = []
     counts: dict[str, list[int]] = {}
-    pictures: dict[tuple[int, str], list[str]] = defaultdict(list)
+    pictures: dict[int, list[Path]] = defaultdict(list)
+    known: set[str] = set()
+    outside = 0
     parts = _parts(cls, root, found, as_labels(labels))
     everything = [entry for entries in parts.values() for entry in entries]
     found += [*_labels(cls, everything, root), *_strays(cls, everything, root)]
     for part, entries in parts.items():
         counts[part] = []
         for entry in entries:
+            image = near(entry.image, root)
             if (part, entry.name) in cls.remarks:
+                known.add(image)
                 text = f"{cls.remarks[part, entry.name]}: known of the published set"
-                found.append(Finding(WARNING, "known", near(entry.image, root), text))
-            elif entry.image.is_file():
-                pictures[_fingerprint(entry.image)].append(near(entry.image, root))
-            annotation, faults = check_entry(cls, entry, root)
+                found.append(Finding(WARNING, "known", image, text))
+            if entry.image.is_file():
+                pictures[entry.image.stat().st_size].append(entry.image)
+            annotation, size, faults = check_entry(cls, entry, root)
             found += faults
             if annotation is not None:
                 counts[part].append(len(annotation.points))
-    for files in pictures.values():
-        if len(files) > 1:
+                outside += 0 if size is None else int(beyond(annotation.points, size).sum())
+    for same in _equal_files(pictures):
+        files = [near(path, root) for path in same]
+        if not known.issuperset(files):
             found.append(Finding(WARNING, "duplicate image", files[1], f"is the same file as {files[0]}"))
     measured = {part: figures(len(entries), counts[part]) for part, entries in parts.items()}
     if len(parts) == len(cls.parts_of(root)):
@@ -97,7 +103,8 @@ def validate(
     found += _nobody(measured, counts)
     for part, figure in measured.items():
         found += _compare(part, figure, wanted.get(part, Published()), printed.get(part, Published()))
-    found = _known_faults(cls, found)
+    if outside <= cls.faults:
+        found = [_known_fault(cls, finding) if finding.kind == "outside" else finding for finding in found]
     compared = {part: wanted[part]._asdict() for part in measured if part in wanted}
     return Report(name, str(root), found, measured, compared)
 
@@ -181,18 +188,10 @@ def _compare(part: str, measured: Figures, published: Published, printed: Publis
             yield Finding(NOTE, "total", ".", f"{part} has {_words(what, value)}, as the published files have{aside}")
 
 
-def _known_faults(cls: type[FileDataset], findings: list[Finding]) -> list[Finding]:
-    """The findings, where points outside their image are warnings if they are not more than in the published set."""
-    outside = [finding for finding in findings if finding.kind == "outside"]
-    if sum(finding.number for finding in outside) > cls.faults:
-        return findings
+def _known_fault(cls: type[FileDataset], finding: Finding) -> Finding:
+    """The finding of points outside an image, where the published set has as many."""
     text = f"{cls.title} is known to have {cls.faults} such points: they count, moved to the border"
-    return [
-        replace(finding, level=WARNING, message=f"{finding.message.removesuffix('; ' + OPTION)}; {text}")
-        if finding in outside
-        else finding
-        for finding in findings
-    ]
+    return replace(finding, level=WARNING, message=f"{finding.message.removesuffix('; ' + OPTION)}; {text}")
 
 
 def _words(what: str, value: int | None) -> str:
@@ -202,10 +201,14 @@ def _words(what: str, value: int | None) -> str:
     )
 
 
-def _fingerprint(path: Path) -> tuple[int, str]:
-    """Size and digest of a file's bytes."""
-    with open(path, "rb") as file:
-        return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
+def _equal_files(by_size: Mapping[int, Sequence[Path]]) -> Iterator[list[Path]]:
+    """Groups of files that hold the same bytes; only files of one size are read, and no larger ones than images are."""
+    for size, paths in by_size.items():
+        digests: dict[str, list[Path]] = defaultdict(list)
+        for path in paths if len(paths) > 1 and size <= MOST_BYTES else ():
+            with open(path, "rb") as file:
+                digests[hashlib.file_digest(file, "sha256").hexdigest()].append(path)
+        yield from (same for same in digests.values() if len(same) > 1)
 
 
 def save_overlay(
@@ -230,8 +233,10 @@ def save_overlay(
     overlay_sheet(cls, [entry for entries in parts.values() for entry in entries], path, count=count)
 
 
-def check_entry(cls: type[FileDataset], entry: Entry, root: Path) -> tuple[Annotation | None, list[Finding]]:
-    """Read one image and everything that belongs to it, and hold them against each other."""
+def check_entry(
+    cls: type[FileDataset], entry: Entry, root: Path
+) -> tuple[Annotation | None, tuple[int, int] | None, list[Finding]]:
+    """Read one image and everything that belongs to it, and compare them: annotation, (H, W) and findings."""
     image = near(entry.image, root)
     found: list[Finding] = []
     size, annotation = None, None
@@ -256,7 +261,7 @@ def check_entry(cls: type[FileDataset], entry: Entry, root: Path) -> tuple[Annot
             found += check_annotation(annotation, size, truth)
     if size is not None:
         found += _check_beside(cls, entry, root, annotation, size)
-    return annotation, found
+    return annotation, size, found
 
 
 def check_annotation(annotation: Annotation, size: tuple[int, int] | None, file: str) -> Iterator[Finding]:
@@ -295,7 +300,7 @@ def check_place(points: Float[Tensor, "n 2"], size: tuple[int, int], file: str) 
     if len(points) > 1 and not beyond(points.flip(1), size).any():
         yield Finding(ERROR, "axes", file, f"{text}; all lie inside with x and y exchanged")
     else:
-        yield Finding(ERROR, "outside", file, f"{text}; {OPTION}", number)
+        yield Finding(ERROR, "outside", file, f"{text}; {OPTION}")
 
 
 def _check_beside(
