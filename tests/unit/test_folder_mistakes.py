@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from workbench.commands.cli import app
 from workbench.data import open_dataset
 from workbench.data.check.validator import validate
+from workbench.training.experiment import build_config, run_experiment
 
 SIZE = (96, 64)  # width, height
 
@@ -152,6 +153,25 @@ def test_a_set_of_nobody_is_a_finding(tmp_path):
     assert not report.ok
     assert "there is nobody in any of the 10 images" in report.to_text()
     assert len(open_dataset("folder", tmp_path, "test")) == 5  # it opens: training warns
+
+
+@pytest.mark.pipeline
+def test_training_on_nobody_warns_before_it_starts(tmp_path):
+    coco(tmp_path / "set", [])
+    config = build_config(
+        dataset="folder",
+        root=str(tmp_path / "set"),
+        model="mcnn",
+        model_options={"width": 0.25},
+        crop=32,
+        batch_size=2,
+        epochs=1,
+        accelerator="cpu",
+    )
+    with pytest.warns(UserWarning, match="nobody in any of the") as caught:
+        record = run_experiment(config, tmp_path / "run")
+    expected = [f"there is nobody in any of the {part} images" for part in ("3 training", "1 validation", "1 scored")]
+    assert [str(one.message) for one in caught][:3] == record.warnings[:3] == expected
 
 
 @pytest.mark.bad_input

@@ -10,7 +10,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,9 @@ def _train(fabric: Fabric, config: Config, folder: Path, on_step: OnStep | None,
         raise ValueError(f"{config.dataset} has no labels for its {config.evaluate_on} images, set evaluate_on=val")
     for part in (train, held_out, test):
         part.check()
+    empty = nobody({"training": train, "validation": held_out, "scored": test})
+    for text in empty if fabric.is_global_zero else ():
+        warnings.warn(text, stacklevel=2)
     shown = (
         NoisyAnnotations(train, config.noise, amount=config.noise_amount, seed=config.seed) if config.noise else train
     )
@@ -162,9 +166,18 @@ def _train(fabric: Fabric, config: Config, folder: Path, on_step: OnStep | None,
         on_epoch=on_epoch if fabric.is_global_zero else None,
     )
     if fabric.is_global_zero:
-        score(model, config, folder, train, test, history, sampler.summary(), started)
+        score(model, config, folder, train, test, history, sampler.summary(), started, empty)
     fabric.barrier()
     return read_record(folder / "record.json")
+
+
+def nobody(parts: Mapping[str, CrowdDataset]) -> list[str]:
+    """A warning for each part in whose images there is nobody: a network that always answers zero is right there."""
+    return [
+        f"there is nobody in any of the {len(data)} {name} images"
+        for name, data in parts.items()
+        if len(data) and not any(len(data.points(index)) for index in range(len(data)))
+    ]
 
 
 def score(
@@ -176,6 +189,7 @@ def score(
     history: list[dict[str, Any]],
     extra: dict[str, float],
     started: str,
+    warned: list[str],
 ) -> None:
     """Score a trained model and leave its weights and its record, the last thing that a run writes."""
     begun = time.perf_counter()
@@ -189,7 +203,7 @@ def score(
         metrics={**known_scores(results), "baseline_mae": mae(truth, [mean_count(train)] * len(truth)), **extra},
         history=[{key: value for key, value in row.items() if key != "seconds"} for row in history],
         tables=[test_table(results)],
-        warnings=[str(row["warning"]) for row in history if "warning" in row],
+        warnings=[*warned, *(str(row["warning"]) for row in history if "warning" in row)],
         timing=Timing(
             started=started,
             seconds=sum(row["seconds"] for row in history) + time.perf_counter() - begun,
