@@ -32,7 +32,7 @@ def shapes(content: bytes) -> int:
 
 
 def table(content: bytes) -> int:
-    return lines(content) - 1
+    return max(lines(content) - 1, 0)  # an empty file says that there is nobody
 
 
 # data set, the file that is damaged, and how many people it then holds, read in another way (None: as many as before)
@@ -195,7 +195,8 @@ def fuzz(copies, tmp_path, times: int, seed: int) -> tuple[int, int]:
             assert sample.points.shape == (sample.count, 2)
             assert np.isfinite(sample.points.numpy()).all()
             if path.name not in LOOSE:
-                assert sample.size == before.size
+                # these have no checksum: a changed width in the header is decoded as it says
+                assert sample.size == before.size or path.suffix in (".jpg", ".webp")
                 assert sample.count == (before.count if recount is None else recount(content)), (file, content)
         finally:
             path.write_bytes(whole)

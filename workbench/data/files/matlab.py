@@ -10,6 +10,7 @@ import struct
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +95,9 @@ def _check_array(data: memoryview, order: str, left: Iterator[int], depth: int =
             raise ValueError(f"an array of shape {shape} holds {len(part)} bytes of type {code}")
 
 
-def _check_file(content: bytes, order: str) -> None:
-    """Raise ``ValueError`` unless ``content`` is a sound MATLAB file of version 5 to 7.2."""
-    arrays, left = iter(range(MOST_ARRAYS)), MOST_BYTES
+def _check_file(content: bytes, order: str) -> list[str]:
+    """The variables' names; ``ValueError`` unless ``content`` is a sound MATLAB file of version 5 to 7.2."""
+    arrays, left, names = iter(range(MOST_ARRAYS)), MOST_BYTES, []
     for kind, data in _elements(memoryview(content)[128:], order):
         if kind == COMPRESSED:
             stream = zlib.decompressobj()
@@ -111,6 +112,9 @@ def _check_file(content: bytes, order: str) -> None:
         if kind != MATRIX:
             raise ValueError(f"it holds an element of type {kind}, expected arrays")
         _check_array(data, order, arrays)
+        _, name = next(islice(_elements(data, order), 2, None), (0, b""))
+        names.append(bytes(name).decode("latin1"))
+    return names
 
 
 def read_variables(path: str | Path) -> dict[str, Any]:
@@ -135,11 +139,12 @@ def read_variables(path: str | Path) -> dict[str, Any]:
         if version == 2:
             raise ValueError("it is of version 7.3 (HDF5), expected 7.2 or older (save with -v7)")
         if version == 1:
-            _check_file(content, "<" if content[126:128] == b"IM" else ">")
-        names = Counter(name for name, _, _ in whosmat(io.BytesIO(content)))
-        if "" in names or not names:
-            raise ValueError("it holds no variable, or one without a name")
-        twice = [repr(name) for name, times in names.items() if times > 1]
+            names = _check_file(content, "<" if content[126:128] == b"IM" else ">")
+        else:
+            names = [name for name, _, _ in whosmat(io.BytesIO(content))]
+            if not all(names):  # zeros are taken for arrays of version 4
+                raise ValueError("it holds a variable without a name")
+        twice = [repr(name) for name, times in Counter(names).items() if times > 1]
         if twice:
             raise ValueError(f"it holds {', '.join(twice)} more than once")
         variables = loadmat(io.BytesIO(content))
