@@ -3,7 +3,7 @@ import torch
 
 from workbench.models import MODELS, build_model, load_weights
 
-SMALL = {"mcnn": {"width": 0.25}, "csrnet": {"width": 0.05}, "vgg19": {"width": 0.05}}
+SMALL = {"mcnn": {"width": 0.25}, "csrnet": {"width": 0.05}, "vgg19": {"width": 0.05}, "compact": {"width": 0.25}}
 
 
 @pytest.mark.parametrize("name", sorted(SMALL))
@@ -19,7 +19,7 @@ def test_any_image_size_gives_a_map_that_covers_it(name, size):
 def test_published_sizes():
     counts = {name: sum(p.numel() for p in build_model(name).parameters()) for name in MODELS if name in SMALL}
     # MCNN by hand from its figure 3; CSRNet's 16.26 M and VGG-19's 20.02 M + 1.47 M are the published networks'
-    assert counts == {"mcnn": 133_705, "csrnet": 16_263_489, "vgg19": 21_499_457}
+    assert counts == {"mcnn": 133_705, "csrnet": 16_263_489, "vgg19": 21_499_457, "compact": 61_881}
 
 
 def test_float64_and_a_gradient_that_reaches_every_weight():
@@ -37,6 +37,46 @@ def test_calibration_starts_at_the_mean(activation):
     with torch.no_grad():
         model.head.weight.zero_()
         assert torch.allclose(model(torch.rand(1, 3, 32, 32)), torch.tensor(0.07), atol=1e-6)
+
+
+@pytest.mark.parametrize("activation", ["softplus", "abs", "relu"])
+@pytest.mark.parametrize("norm", ["none", "batch"])
+@pytest.mark.parametrize("name", ["csrnet", "mcnn", "vgg19", "dilated_vgg16", "compact"])
+def test_a_calibrated_map_is_near_the_mean_everywhere(name, norm, activation):
+    """Also where the mean is small: on ShanghaiTech B it is a hundredth of a person a cell."""
+    torch.manual_seed(0)
+    model = build_model(name, width=0.125, norm=norm, activation=activation)
+    model.calibrate(0.3)
+    model.calibrate(0.01)  # the last call counts
+    with torch.no_grad():
+        density = model(torch.rand(2, 3, 64, 64))
+    assert 0.005 < density.mean() < 0.02
+    assert density.std() < 0.005
+
+
+def test_a_head_cannot_die():
+    """A step far too large leaves a gradient under the default activation; under a ReLU it leaves none."""
+    slopes = {}
+    for activation in (None, "relu"):
+        torch.manual_seed(0)
+        model = build_model("csrnet", width=0.05, activation=activation)
+        model.calibrate(0.01)
+        with torch.no_grad():
+            model.head.bias.sub_(5)
+        model(torch.rand(1, 3, 32, 32)).sum().backward()
+        slopes[activation] = float(model.head.bias.grad)
+    assert slopes[None] > 0
+    assert slopes["relu"] == 0
+
+
+def test_the_default_activation_is_softplus_and_a_printed_model_names_its_options():
+    for name in MODELS:
+        with torch.device("meta"):
+            text = repr(build_model(name))
+        assert "activation='softplus'" in text
+        assert "stride=" in text
+    assert "convention='official'" in repr(build_model("hmode", width=0.03, convention="official"))
+    assert "align_corners=False" in repr(build_model("vgg19", width=0.03))
 
 
 def test_a_constant_shift_of_the_input_range_matters_since_normalisation_is_inside():

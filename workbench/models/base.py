@@ -170,8 +170,11 @@ def ceil_div(number: int, by: int) -> int:
 
 def cover(maps: Float[Tensor, "b n h w"], images: Tensor, stride: int) -> Float[Tensor, "b n hh ww"]:
     """The cells of ``maps`` that cover the images: what lies wholly on the extension is cut off."""
-    height, width = images.shape[-2:]
-    return maps[..., : ceil_div(height, stride), : ceil_div(width, stride)]
+    height, width = (ceil_div(side, stride) for side in images.shape[-2:])
+    if torch.compiler.is_compiling():  # torch.export cannot prove that a slice's end lies within the map
+        rows, columns = (torch.arange(side, device=maps.device) for side in (height, width))
+        return maps.index_select(-2, rows).index_select(-1, columns)
+    return maps[..., :height, :width]
 
 
 @torch.no_grad()
