@@ -35,6 +35,7 @@ def test_the_answer_is_the_mean_of_the_groups_maps():
     model = build_model("dilated_vgg16", width=0.125, groups=4).double().eval()
     images = torch.rand(1, 3, 32, 32, dtype=torch.float64)
     with torch.no_grad():
+        model.head.bias.zero_()
         features = model.features((images - model.mean) / model.std)
         weight = model.head.weight.squeeze()  # (groups, channels of a group)
         maps = [(part * row[:, None, None]).sum(1) for part, row in zip(features.chunk(4, 1), weight, strict=True)]

@@ -19,11 +19,17 @@ MODELS = {
 }
 BACKBONES = {"csrnet": "vgg16", "dilated_vgg16": "vgg16", "hmode": "vgg16_bn", "vgg16_bn": "vgg16_bn", "vgg19": "vgg19"}
 
+DENSITY = 5e-4
+"""People per pixel that a new model starts with: between ShanghaiTech's parts, 1e-3 (A) and 1.6e-4 (B)."""
+
 __all__ = ["MODELS", "CountingModel", "ModelOutput", "build_model", "load_weights"]
 
 
 def build_model(name: str, *, weights: str | Path | None = None, **options: Any) -> CountingModel:
     """Build a model by its name.
+
+    A head that ``weights`` does not bring starts near ``DENSITY``; a training sets it to its own data's mean with
+    :meth:`~workbench.models.base.CountingModel.calibrate`.
 
     Args:
         name: one of ``MODELS``.
@@ -37,6 +43,7 @@ def build_model(name: str, *, weights: str | Path | None = None, **options: Any)
         RuntimeError: ImageNet's weights cannot be fetched.
     """
     model: CountingModel = build(MODELS, name, "model", **options)
+    model.calibrate(DENSITY * model.stride**2)
     if weights is not None:
         backbone = BACKBONES.get(name)
         if backbone and not backbone.endswith("_bn") and options.get("norm") == "batch":

@@ -200,7 +200,6 @@ def calibrate_layer(layer: nn.Conv2d, mean_density: float, activation: str) -> N
         slope = -math.expm1(-mean_density)  # derivative of softplus there
     if layer.bias is not None:  # of parts that are summed only one has a bias
         layer.bias.fill_(start)
-    size = layer.weight.square().mean().sqrt()
-    if size > 0:
-        he = math.sqrt(2 / layer.weight[0].numel())
-        layer.weight.mul_(0.1 * mean_density / slope * he / size)
+    size = layer.weight.square().mean().sqrt().clamp(min=1e-12)
+    he = math.sqrt(2 / layer.weight[0].numel())
+    layer.weight.mul_(0.1 * mean_density / slope * he / size)
