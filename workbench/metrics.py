@@ -14,9 +14,6 @@ from workbench.tensor_checks import check_points, check_tensor
 LEVELS = {"low": (0, 50), "medium": (51, 500), "high": (501, float("inf"))}
 """JHU-CROWD++'s density levels: people in the image, both ends included."""
 
-NWPU_LEVELS = {"S0": (0, 0), "S1": (1, 100), "S2": (101, 500), "S3": (501, 5000), "S4": (5001, float("inf"))}
-"""NWPU-Crowd's density levels, for :func:`per_level`."""
-
 
 def count_pairs(truth: ArrayLike, predicted: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Both as float64 vectors.

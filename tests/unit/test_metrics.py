@@ -63,7 +63,8 @@ def test_mean_game_of_two_images():
 
 
 def test_levels_of_nwpu():
-    rows = M.per_level([0, 1, 100, 500, 5001], [0, 2, 100, 500, 5000], M.NWPU_LEVELS)
+    levels = {"S0": (0, 0), "S1": (1, 100), "S2": (101, 500), "S3": (501, 5000), "S4": (5001, float("inf"))}
+    rows = M.per_level([0, 1, 100, 500, 5001], [0, 2, 100, 500, 5000], levels)
     assert {name: row["images"] for name, row in rows.items()} == {"S0": 1, "S1": 2, "S2": 1, "S4": 1}
 
 

@@ -7,9 +7,18 @@ import json
 import pytest
 from test_reports import Page
 
-from workbench.reports.formats import escape, text, to_csv, to_latex, to_markdown
+from workbench.reports.formats import text, to_csv, to_latex, to_markdown
 from workbench.reports.measured import collect_measurements
-from workbench.reports.paper_tables import Reading, Readings, Value, build_tables, read_readings
+from workbench.reports.paper_tables import (
+    Column,
+    PaperTable,
+    Reading,
+    Readings,
+    Row,
+    Value,
+    build_tables,
+    read_readings,
+)
 from workbench.reports.site import write_site
 from workbench.runs.record import Record, Timing
 
@@ -85,8 +94,15 @@ def test_markdown_and_latex_and_csv_hold_the_same(table, runs):
     assert json.loads((runs / real["records"]).read_text())["metrics"]["mae"] == 92.5
 
 
-def test_latex_reads_no_command_in_a_cell():
-    assert escape(r"50% of A_B & C#1 \x {y} – z") == r"50\% of A\_B \& C\#1 \textbackslash x \{y\} -- z"
+def test_no_cell_is_read_as_a_command_or_a_new_column():
+    row = Row(r"50% of A_B & C#1 \x {y} – z", "a|b", [Value(1.0, 0.5), None])
+    columns = [Column("A & B", "MAE", False), Column("A & B", "F_1", False)]
+    table = PaperTable("p", "1", Reading(title="t"), columns, [row])
+    latex = to_latex(table)
+    assert r"50\% of A\_B \& C\#1 \textbackslash x \{y\} -- z & a|b & 1.0 $\pm$ 0.5 & -- \\" in latex
+    assert r"\multicolumn{2}{c}{A \& B} \\" in latex
+    assert r"Method & Backbone & MAE & F\_1 \\" in latex
+    assert r"| a\|b | 1.0 ± 0.5 | – |" in to_markdown(table)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from workbench.localization.matching import Matching
-from workbench.plots.basic import BLUE, ORANGE, RED
+from workbench.plots.basic import BLUE, ORANGE
 
 if TYPE_CHECKING:
     from workbench.localization.scores import QnrfScores
@@ -64,12 +64,4 @@ def show_radius_scores(ax: Axes, scores: "QnrfScores", *, label: str = "", color
     ax.plot(scores.radii, scores.recall, color=color or ORANGE, linestyle="--", label=f"{name}recall")
     ax.set(xlabel="radius (pixels)", ylabel="precision, recall", ylim=(0, 1.02), xlim=(0, float(scores.radii.max())))
     ax.legend(frameon=False, fontsize=8)
-    return ax
-
-
-def show_recall_by_level(ax: Axes, recalls: dict[str, float], *, color: str = RED) -> Axes:
-    """Draw the recall of each level of head area."""
-    ax.bar(list(recalls), list(recalls.values()), color=color)
-    ax.set(xlabel="head area (square pixels)", ylabel="recall", ylim=(0, 1))
-    ax.tick_params(axis="x", rotation=30)
     return ax

@@ -10,7 +10,7 @@ from workbench.io.files import write_text
 from workbench.reports.claims import read_claims, weigh
 from workbench.reports.entry import printable
 from workbench.reports.figures import draw_figures
-from workbench.reports.formats import heads, text, to_csv, to_latex, to_markdown
+from workbench.reports.formats import text, to_csv, to_latex, to_markdown
 from workbench.reports.measured import collect_measurements
 from workbench.reports.page import templates, write_report
 from workbench.reports.paper_tables import PaperTable, build_tables, read_readings
@@ -82,7 +82,7 @@ def write_table(table: PaperTable, folder: Path) -> None:
 
 def _render(name: str, base: Path, **values: Any) -> str:
     environment = templates(base)
-    environment.filters |= {"text": text, "signed": _signed, "heads": heads}
+    environment.filters |= {"text": text, "signed": _signed}
     return printable(environment.get_template(f"{name}.html").render(page=name, pages=PAGES, **values))
 
 
