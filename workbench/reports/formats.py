@@ -44,8 +44,8 @@ def to_markdown(table: PaperTable) -> str:
 def to_latex(table: PaperTable) -> str:
     r"""A LaTeX tabular with booktabs' rules; it wants ``\usepackage{booktabs}``."""
 
-    def signs(cell: str) -> str:
-        return cell.replace("±", r"$\pm$").replace("–", "--")
+    def signs(cell: object) -> str:
+        return str(cell).replace("±", r"$\pm$").replace("–", "--")
 
     styler = as_frame(table).style.hide(axis="index")
     styler = styler.format(signs, escape="latex").format_index(signs, escape="latex", axis="columns")
