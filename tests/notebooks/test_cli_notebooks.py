@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -107,12 +108,28 @@ def ask(url: str, token: str = "") -> int:
         return 0
 
 
+def check_that_no_other_user_finds_a_key(server, home: Path, kernels: str) -> None:
+    """Keys lie in files and folders of the user's own, not in a command line, and a kernel's traffic is encrypted."""
+    start = urllib.request.Request(kernels, data=b"{}", headers={"Authorization": "token the-token"})
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(start, timeout=60) as answer:
+        kernel = json.loads(answer.read())["id"]
+    runtime = home / ".local" / "share" / "jupyter" / "runtime"
+    assert stat.S_IMODE(runtime.stat().st_mode) == 0o700
+    for name in (f"kernel-{kernel}.json", f"jpserver-{server.pid}.json"):
+        assert stat.S_IMODE((runtime / name).stat().st_mode) == 0o600
+    connection = json.loads((runtime / f"kernel-{kernel}.json").read_text())
+    assert connection["curve_secretkey"]
+    lines = Path(f"/proc/{server.pid}/cmdline").read_text()
+    assert not [key for key in ("the-token", connection["key"], connection["curve_secretkey"]) if key in lines]
+
+
 def test_the_lab_wants_its_token_and_serves_this_machine_alone(project):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "workbench.commands.cli", "lab", "--no-browser", "--port", str(port)]
     environment = os.environ | {"JUPYTER_TOKEN": "the-token", "HOME": str(project), "JUPYTER_CONFIG_DIR": str(project)}
+    environment.pop("JUPYTER_RUNTIME_DIR", None)
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as server:
         try:
             deadline = time.monotonic() + 120
@@ -126,6 +143,7 @@ def test_the_lab_wants_its_token_and_serves_this_machine_alone(project):
             sockets = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
             listening = {address for _, address, _, state, *_ in sockets[1:] if state == "0A"}
             assert {address for address in listening if address.endswith(f":{port:04X}")} == {f"0100007F:{port:04X}"}
+            check_that_no_other_user_finds_a_key(server, project, f"http://127.0.0.1:{port}/api/kernels")
         finally:
             server.send_signal(signal.SIGTERM)
             server.communicate(timeout=60)

@@ -3,6 +3,7 @@
 import json
 import random
 import signal
+import stat
 import time
 from pathlib import Path
 
@@ -164,6 +165,32 @@ def processes(command: psutil.Process, kind: str) -> list[psutil.Process]:
     except psutil.Error:
         return []
     return found
+
+
+def test_nobody_else_reaches_a_sweep(place):
+    """No port is open, no connection file can be read by others, and no command line holds a key."""
+    grid = place.grid("seeds: 1", seconds=600.0)
+    with place.start(grid) as shell:
+        root = psutil.Process(shell.pid)
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while not place.ran():  # the kernel runs its cell
+                assert shell.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            family = [root, *root.children(recursive=True)]
+            (kernel,) = processes(root, "kernel")
+            assert [one for process in family if process != kernel for one in process.net_connections("inet")] == []
+            # ipykernel's own: takes the output of forked processes, and drops what lacks the kernel's random key.
+            assert len(kernel.net_connections("inet")) <= 1
+            file = Path(kernel.cmdline()[kernel.cmdline().index("-f") + 1])
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600
+            connection = json.loads(file.read_text())
+            assert stat.S_IMODE(Path(connection["ip"]).parent.stat().st_mode) == 0o700
+            assert not [process for process in family if connection["key"] in " ".join(process.cmdline())]
+        finally:
+            shell.kill()
+            shell.communicate()
 
 
 def sweep_under_fire(place, grid, kills: list[str], seed: int) -> list[str]:

@@ -18,6 +18,8 @@ SETTINGS = {
     "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
 }
 """Defaults of JupyterLab's settings; whoever has chosen otherwise keeps that."""
+# Code and outputs go between server and kernel through ports of this machine, which every local user can reach.
+ENCRYPTED = "--KernelManager.transport_encryption=auto"
 IDLE_SECONDS = 1800  # a kernel that nobody used for so long is ended
 
 
@@ -49,6 +51,7 @@ def lab(
         f"--LabApp.default_url=/lab/tree/{page.relative_to(project_root()).as_posix()}",
         f"--LabApp.app_settings_dir={settings}",
         f"--ServerApp.open_browser={browser}",
+        ENCRYPTED,
     ]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--ServerApp.allow_root=True")
@@ -71,6 +74,7 @@ def _dashboards(port: int, browser: bool, ip: str, token: str) -> None:
         f"--Voila.open_browser={browser}",
         f"--MappingKernelManager.cull_idle_timeout={IDLE_SECONDS}",
         "--MappingKernelManager.cull_interval=60",
+        ENCRYPTED,
     ]
     Voila.launch_instance(arguments, token=token)
 
