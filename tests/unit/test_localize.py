@@ -2,7 +2,7 @@ import pytest
 
 from workbench.data import open_dataset
 from workbench.models import build_model
-from workbench.training.localize import localize
+from workbench.training.predict import localize
 
 
 def test_a_data_set_is_localized_image_by_image():

@@ -8,9 +8,9 @@ import typer
 from typer.core import TyperGroup
 
 from workbench import __version__
-from workbench.commands import data, lab, notebooks, score, sweep, training
+from workbench.commands import data, evaluate, lab, notebooks, predict, score, sweep, training
+from workbench.commands.output import MISTAKE, complain
 
-MISTAKE = 2
 INTERRUPTED = 130
 
 
@@ -28,7 +28,7 @@ class _Commands(TyperGroup):
         except (ValueError, OSError, RuntimeError) as error:
             if ctx.params.get("debug"):
                 raise
-            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+            complain(error)
             raise typer.Exit(MISTAKE) from None
 
 
@@ -65,7 +65,8 @@ app.command("run")(notebooks.run)
 app.command("report")(notebooks.report)
 app.command("sweep")(sweep.sweep)
 app.command("train")(training.train)
-app.command("predict")(training.predict)
+app.command("predict")(predict.predict)
+app.command("evaluate")(evaluate.evaluate)
 app.command("score")(score.score)
 app.command("lab")(lab.lab)
 datasets.command("list")(data.list_datasets)

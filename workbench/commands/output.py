@@ -7,12 +7,20 @@ from typing import Annotated, Any
 
 import typer
 
+MISTAKE = 2
+"""The exit code of input that is wrong."""
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def print_json(content: Any) -> None:
     """Print ``content`` as JSON."""
     typer.echo(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def complain(error: Exception) -> None:
+    """Print what is wrong in one line on the standard error."""
+    typer.echo(f"error: {' '.join(str(error).split())}", err=True)
 
 
 def assignments(texts: Sequence[str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""``workbench train`` and ``workbench predict``."""
+"""``workbench train``."""
 
 from functools import partial
 from pathlib import Path
@@ -45,35 +45,6 @@ def _progress(row: dict[str, Any], *, err: bool) -> None:
     """An epoch on one line."""
     numbers = (f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items())
     typer.echo("  ".join(numbers), err=err)
-
-
-def predict(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...")],
-    weights: Annotated[Path, typer.Option(help="The weights.pt that `workbench train` wrote.")],
-    overlay: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Draw each picture's people into this folder.")
-    ] = None,
-    tile: Annotated[int, typer.Option(help="Side in pixels of the tiles that a large picture is cut into.")] = 1024,
-    json: Json = False,
-) -> None:
-    """Count the people in pictures, of any size."""
-    from workbench.training.experiment import open_model
-    from workbench.training.predict import predict_image, save_overlay
-
-    model = open_model(weights)
-    rows = []
-    for path in images:
-        prediction = predict_image(model, path, tile=tile)
-        row = prediction.to_dict()
-        if overlay is not None:
-            drawn = overlay / f"{path.stem}_people.png"
-            save_overlay(prediction, drawn)
-            row["overlay"] = str(drawn)
-        rows.append(row)
-        if not json:
-            typer.echo(f"{path}: {prediction.count:.1f} people, {len(prediction.points)} points")
-    if json:
-        print_json(rows)
 
 
 def _config(file: Path | None, given: dict[str, str]) -> dict[str, Any]:

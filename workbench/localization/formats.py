@@ -3,6 +3,7 @@
 Predictions hold a line ``id n x1 y1 x2 y2 ...`` an image; annotations a line ``id n (x y sigma_s sigma_l level) * n``.
 """
 
+import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +118,22 @@ def write_truth(path: str | Path, heads: Mapping[str, Heads]) -> None:
         columns.append([str(level) for level in one.level.tolist()])
         rows[name] = [text for row in zip(*columns, strict=True) for text in row]
     _write(Path(path), rows, 5)
+
+
+def write_csv(path: str | Path, found: Mapping[str, tuple[Float[Tensor, "n 2"], Float[Tensor, "n"]]]) -> None:
+    """Write points with their scores as CSV, a line a point: image, x, y, score.
+
+    Raises:
+        ValueError: points that are not (N, 2) and finite.
+        OSError: the file cannot be written.
+    """
+    with atomic_write(path, "w") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["image", "x", "y", "score"])
+        for name, (points, scores) in found.items():
+            check_points(points)
+            numbers = _texts(torch.cat([points, scores[:, None]], dim=1))
+            rows.writerows([name, *numbers[start : start + 3]] for start in range(0, len(numbers), 3))
 
 
 def _texts(values: Tensor) -> list[str]:

@@ -32,7 +32,8 @@ def show_points(
 ) -> Axes:
     """Draw people as circles that leave the head visible."""
     x, y = points.detach().cpu().unbind(1)
-    ax.scatter(x, y, s=size, facecolors="none", edgecolors=color, linewidths=1.2, label=label or None)
+    line = min(1.2, size**0.5 / 3)  # a small circle with a thick line would hide the head
+    ax.scatter(x, y, s=size, facecolors="none", edgecolors=color, linewidths=line, label=label or None)
     return ax
 
 

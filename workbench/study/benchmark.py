@@ -10,7 +10,7 @@ from workbench.localization.scores import radius_scores
 from workbench.metrics import mae
 from workbench.models import CountingModel
 from workbench.training.evaluation import Counted, evaluate, scores
-from workbench.training.localize import localize
+from workbench.training.predict import localize
 
 
 def benchmark_scores(

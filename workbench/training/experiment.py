@@ -254,7 +254,12 @@ def save_weights(model: CountingModel, config: Config, path: str | Path) -> None
 
 
 def open_model(path: str | Path) -> CountingModel:
-    """Build the model that a file of :func:`save_weights` holds.
+    """Build the model that a file of :func:`save_weights` holds; errors as in :func:`open_trained`."""
+    return open_trained(path)[0]
+
+
+def open_trained(path: str | Path) -> tuple[CountingModel, Config]:
+    """Build the model that a file of :func:`save_weights` holds, with the configuration that it was trained by.
 
     Raises:
         FileNotFoundError: no such file.
@@ -263,7 +268,15 @@ def open_model(path: str | Path) -> CountingModel:
     state = read_state(path)
     if not isinstance(state.get("config"), dict) or not isinstance(state.get("model"), dict):
         raise ValueError(f"weights: {path} was not written by `workbench train`, expected its weights.pt")
-    config = build_config(**state["config"])
+    try:
+        config = build_config(**state["config"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"weights: {path}: {error}") from error
     model = build_model(config.model, **config.model_options)
     load_weights(model, path)
-    return model.eval()
+    return model.eval(), config
+
+
+def trained_resize(config: Config) -> str:
+    """The rule by which images were resized for a training: other pictures must be resized by it, too."""
+    return str(config.dataset_options.get("resize", "none"))

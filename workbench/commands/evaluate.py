@@ -1,0 +1,108 @@
+"""``workbench evaluate``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from workbench.commands.output import Json, assignments, near, parse, print_json
+from workbench.commands.predict import Method, Resize
+from workbench.commands.score import print_scores, score_points
+
+if TYPE_CHECKING:
+    from workbench.data.sample import CrowdSample
+    from workbench.localization.formats import Heads
+
+
+def evaluate(
+    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="The weights.pt that `workbench train` wrote.")],
+    dataset: Annotated[
+        str | None, typer.Option(help="Name of the data set (`workbench data list`); the training's unless given.")
+    ] = None,
+    root: Annotated[Path | None, typer.Option(help="Its folder.")] = None,
+    split: Annotated[str, typer.Option(help="test, val, train or trainval.")] = "test",
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="An option of the data set.")
+    ] = None,
+    resize: Resize = None,
+    points: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Find people, too; predictions.txt and truth.txt go there, as `workbench score` reads them.",
+        ),
+    ] = None,
+    method: Method = "local_maxima",
+    radius: Annotated[
+        tuple[float, float],
+        typer.Option(help="The two matching radii in pixels where heads have no boxes."),
+    ] = (4, 8),
+    json: Json = False,
+) -> None:
+    """Score a trained model on a data set: counts, and with --points where people are."""
+    from tqdm import tqdm
+
+    from workbench.data import DATASETS, open_dataset
+    from workbench.localization.formats import write_predictions, write_truth
+    from workbench.registry import check_options
+    from workbench.training.evaluation import Counted
+    from workbench.training.experiment import known_scores, open_trained, trained_resize
+    from workbench.training.predict import locate, predict_density
+
+    model, config = open_trained(weights)
+    own = dataset is None or (dataset == config.dataset and root is None)
+    name = config.dataset if dataset is None else dataset
+    options = dict(config.dataset_options) if own else {}
+    options |= {key: parse(text) for key, text in assignments(parameter or []).items()}
+    rule = trained_resize(config) if resize is None else resize
+    if resize is not None or (rule != "none" and "resize" not in options):
+        options["resize"] = rule
+    check_options(DATASETS, name, "dataset", options)
+    data = open_dataset(name, root=root or (config.root if own else None), split=split, **options)
+    if not data[0].annotated:
+        raise ValueError(f"{name} has no labels for its {split} images; choose another --split")
+    results, found, heads = [], {}, {}
+    bar = tqdm(range(len(data)), unit="image", disable=not typer.get_text_stream("stderr").isatty())
+    for index in bar:
+        sample = data[index]
+        density = predict_density(model, sample.image)
+        results.append(Counted(sample.name, float(sample.count), float(density.sum())))
+        if points is not None:
+            found[sample.name] = locate(density, method, model.stride, sample.size).points
+            heads[sample.name] = heads_of(sample, radius)
+    content: dict[str, Any] = {
+        "dataset": name,
+        "split": split,
+        "resize": options.get("resize", "none"),
+        "images": len(results),
+        "counts": known_scores(results),
+    }
+    if name == config.dataset and split != "test":
+        content["warning"] = f"the images of {split!r} trained these weights or chose them: no score of unseen images"
+        typer.echo(f"warning: {content['warning']}", err=True)
+    if points is not None:
+        write_predictions(points / "predictions.txt", found)
+        write_truth(points / "truth.txt", heads)
+        content["localization"], _ = score_points(found, heads)
+    if json:
+        print_json(content)
+        return
+    typer.echo(f"{name} {split}, {len(results)} images, resize {content['resize']}")
+    for key, value in content["counts"].items():
+        typer.echo(f"  {key:14} {value:.4f}")
+    if points is not None:
+        print_scores(content["localization"])
+        typer.echo(f"\npoints written to {near(points)}")
+
+
+def heads_of(sample: "CrowdSample", radius: tuple[float, float]) -> "Heads":
+    """The heads of a sample: matching radii from its boxes as NWPU-Crowd takes them, else the two fixed ones.
+
+    Heads without a box are of level 0.
+    """
+    from workbench.localization.formats import Heads, heads_of_boxes
+
+    if sample.boxes is not None:
+        return heads_of_boxes(sample.points, sample.boxes)
+    nobody = sample.points.new_zeros(len(sample.points))
+    return Heads(sample.points, nobody + radius[0], nobody + radius[1], nobody.long())

@@ -1,0 +1,117 @@
+"""``workbench predict``."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from workbench.commands.output import MISTAKE, Json, complain, print_json
+
+Method = Annotated[Literal["local_maxima", "ot_m"], typer.Option(help="How points are found in the density map.")]
+Resize = Annotated[
+    str | None,
+    typer.Option(metavar="RULE", help="Size of the pictures, for instance longest:512; the training's unless given."),
+]
+
+
+def predict(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures, or folders of pictures.")],
+    weights: Annotated[Path, typer.Option(help="The weights.pt that `workbench train` wrote.")],
+    resize: Resize = None,
+    method: Method = "local_maxima",
+    points: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the points to this file; `workbench score` reads the format text."),
+    ] = None,
+    format: Annotated[
+        Literal["text", "csv"],
+        typer.Option(
+            help="Of that file. text: `id n x1 y1 ...`, a line a picture; csv: image,x,y,score, a line a point."
+        ),
+    ] = "text",
+    overlay: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Draw each picture's people into this folder.")
+    ] = None,
+    tile: Annotated[int, typer.Option(help="Side in pixels of the tiles that a large picture is cut into.")] = 1024,
+    json: Json = False,
+) -> None:
+    """Count the people in pictures, of any size.
+
+    A picture that cannot be read is reported, the others are counted, and the exit code says that one failed.
+    """
+    from workbench.data.files.resizing import resize_rule
+    from workbench.localization.formats import write_csv, write_predictions
+    from workbench.training.experiment import open_trained, trained_resize
+    from workbench.training.predict import predict_image, save_overlay
+
+    model, config = open_trained(weights)
+    rule = trained_resize(config) if resize is None else resize
+    resize_rule(rule)
+    paths = find_pictures(images)
+    names = short_names(paths)
+    if points is not None and format == "text":
+        for name in names:
+            if name.split() != [name]:
+                raise ValueError(f"the picture {name!r} has a blank in its name; expected none, or --format csv")
+    if rule != "none" and resize is None:
+        typer.echo(f"pictures are resized by {rule}, as in the training; --resize changes that", err=True)
+    rows: list[dict[str, Any]] = []
+    found = {}
+    failed = 0
+    for path, name, drawn in zip(paths, names, places(paths), strict=True):
+        row: dict[str, Any] = {"image": str(path)}
+        try:
+            prediction = predict_image(model, path, resize=rule, method=method, tile=tile)
+            row = {**prediction.to_dict(), **row}
+            found[name] = (prediction.points, prediction.scores)
+            if overlay is not None:
+                save_overlay(prediction, overlay / drawn)
+                row["overlay"] = str(overlay / drawn)
+            if not json:
+                typer.echo(f"{path}: {prediction.count:.1f} people, {len(prediction.points)} points")
+        except (ValueError, OSError) as error:
+            failed += 1
+            complain(error)
+            row["error"] = str(error)
+        rows.append(row)
+    if json and failed < len(rows):
+        print_json(rows)
+    if points is not None and found:
+        if format == "text":
+            write_predictions(points, {name: people for name, (people, _) in found.items()})
+        else:
+            write_csv(points, found)
+    if failed:
+        if failed < len(rows):
+            typer.echo(f"{failed} of {len(rows)} pictures failed", err=True)
+        raise typer.Exit(MISTAKE)
+
+
+def find_pictures(given: Sequence[Path]) -> list[Path]:
+    """The pictures that are named, and those that lie in the folders that are named, each once.
+
+    Raises:
+        FileNotFoundError: a folder holds no pictures.
+        ValueError: a folder holds pictures of a kind that is not read.
+    """
+    from workbench.data.files.entries import image_files
+
+    paths = (path for one in given for path in (image_files(one, one_a_name=False) if one.is_dir() else [one]))
+    return list({os.path.abspath(path): path for path in paths}.values())
+
+
+def places(paths: Sequence[Path]) -> list[Path]:
+    """Each picture's place below the folder that all of them share, ``cam1/0001.jpg_people.png``: no two are alike."""
+    whole = [os.path.abspath(path) for path in paths]
+    root = os.path.commonpath([os.path.dirname(path) for path in whole])
+    return [Path(os.path.relpath(path, root) + "_people.png") for path in whole]
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """The id of each picture in a file of points: its stem, or its place where two stems are alike."""
+    stems = Counter(path.stem for path in paths)
+    longer = (place.as_posix().removesuffix("_people.png") for place in places(paths))
+    return [path.stem if stems[path.stem] == 1 else place for path, place in zip(paths, longer, strict=True)]
