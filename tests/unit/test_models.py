@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from workbench.models import MODELS, build_model, load_weights
+from workbench.models import MODELS, CountingModel, build_model, load_weights
 
 SMALL = {"mcnn": {"width": 0.25}, "csrnet": {"width": 0.05}, "vgg19": {"width": 0.05}, "compact": {"width": 0.25}}
 
@@ -52,6 +52,16 @@ def test_a_calibrated_map_is_near_the_mean_everywhere(name, norm, activation):
         density = model(torch.rand(2, 3, 64, 64))
     assert 0.005 < density.mean() < 0.02
     assert density.std() < 0.005
+
+
+def test_a_model_starts_calibrated_when_it_is_built():
+    torch.manual_seed(0)
+    density = build_model("csrnet", width=0.05)(torch.rand(1, 3, 64, 64))
+    assert density.mean().item() == pytest.approx(5e-4 * 64, rel=0.3)
+
+
+def test_a_model_without_a_head_is_left_as_it_is():
+    CountingModel(stride=8).calibrate(0.1)
 
 
 def test_a_head_cannot_die():

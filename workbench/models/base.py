@@ -158,9 +158,13 @@ class CountingModel(nn.Module):
     def calibrate(self, mean_density: float) -> None:
         """Give the head small weights and the bias that makes the mean of the map ``mean_density``, people per cell.
 
-        See :func:`calibrate_layer`. Calling it again with another mean gives what a first call would.
+        See :func:`calibrate_layer`. Calling it again with another mean gives what a first call would. A model whose
+        ``head`` is no convolution is left as it is.
         """
-        calibrate_layer(self.head, mean_density, self.activation)
+        check_positive(mean_density, "mean_density")
+        head = getattr(self, "head", None)
+        if isinstance(head, nn.Conv2d):
+            calibrate_layer(head, mean_density, self.activation)
 
 
 def ceil_div(number: int, by: int) -> int:

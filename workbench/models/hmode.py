@@ -21,12 +21,13 @@ GATE_2 = (1024, 2048, 1024, 512, 256)
 class HMoDE(CountingModel):
     r"""The hierarchical mixture of density experts; stride 4 with three experts, 2 with four.
 
-    .. math:: E_{out} = \sum_i \sum_j G^2_i \cdot G^1_{ij} \cdot E_{ij} \qquad (1)
+    .. math:: E_{out} = \sum_i \sum_j G^2_i \cdot G^1_{ij} \cdot E_{ij}
 
-    VGG-16-BN's thirteen convolutions, K decoding blocks with skip connections, a density head at each, gates that weigh
-    the heads' maps. Expert E1 is the finest, the last block's. All maps are in people per cell of the final map, so a
-    coarse map keeps its mass when it is enlarged. The defaults are the paper's; ``fusion``, ``weighting``,
-    ``attention`` and the rest are the variants of Tables IV to VIII.
+    VGG-16-BN's thirteen convolutions, K decoding blocks with skip connections, a density head at each, and gates that
+    weigh the heads' maps (:func:`workbench.models.hmode_mixture.combine`). Expert E1 is the finest, the last block's.
+    All maps are in people per cell of the final map, so a coarse map keeps its mass when it is enlarged. The defaults
+    are the paper's but for the activation; ``fusion``, ``weighting``, ``attention`` and the rest are the variants of
+    Tables IV to VIII.
 
     Where the paper is silent: the widths are the published code's; a fourth expert comes from a fourth block, with the
     skip from conv2_2; a third level is gated as the first; gates are enlarged before their softmax.
@@ -180,7 +181,7 @@ class HMoDE(CountingModel):
         return [first] * (count - 1) + [last] if count > 1 else [first] * count
 
     def mix(self, experts: Tensor, fine: list[Tensor], looked_at: list[Tensor]) -> ModelOutput:
-        """Combine the experts level by level: eq. (1), or features before the last convolution for "channel"."""
+        """The experts combined level by level; for "channel" the features before the last convolution."""
         size = (experts.shape[-2], experts.shape[-1])
         if not self.gates:  # the average: weights that are the same for all
             share = experts.new_full((len(experts), experts.shape[1], 1, 1), 1 / experts.shape[1])

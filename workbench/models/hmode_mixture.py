@@ -1,4 +1,4 @@
-"""Which experts are combined with which, and the weighted sums themselves (HMoDE eq. (1))."""
+"""Which experts are combined with which, and the weighted sums themselves."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -95,7 +95,18 @@ def gate_weights(
 def combine(
     members: Float[Tensor, "b k c h w"], level: Level, weights: Sequence[Float[Tensor, "b _ _c _h _w"]]
 ) -> Float[Tensor, "b m c h w"]:
-    r"""The weighted sum of each group's members, :math:`\sum_j G_{ij} \cdot E_{ij}`."""
+    r"""One level of [HMoDE 1]: the weighted sum of each group's members, :math:`\sum_j G_{ij} \cdot E_{ij}`.
+
+    The whole equation is this function applied level by level, from the experts up.
+
+    Args:
+        members: (B, K, C, H, W), the maps of the level below.
+        level: the groups.
+        weights: a group each, (B, members, C, H, W), see :func:`gate_weights`.
+
+    Returns:
+        (B, M, C, H, W), a map a group.
+    """
     sums = [(weight * members[:, list(group)]).sum(dim=1) for group, weight in zip(level, weights, strict=True)]
     return torch.stack(sums, dim=1)
 
