@@ -17,6 +17,7 @@ from layouts_sets import WRITERS, write_nwpu_crowd
 from scipy.io import loadmat, savemat
 
 from workbench.data import open_dataset
+from workbench.localization.formats import read_predictions, read_truth
 
 pytestmark = pytest.mark.pipeline
 
@@ -33,6 +34,12 @@ def shapes(content: bytes) -> int:
 
 def table(content: bytes) -> int:
     return max(lines(content) - 1, 0)  # an empty file says that there is nobody
+
+
+def rows(content: bytes) -> int:
+    """Rows of a table of many images that hold a point: "a.png,," says that there is nobody."""
+    held = [line.strip() for line in content.split(b"\n") if line.strip()]
+    return sum(not line.endswith(b",,") for line in held[1:])
 
 
 # data set, the file that is damaged, and how many people it then holds, read in another way (None: as many as before)
@@ -62,6 +69,8 @@ CASES: list[Case] = [
     ("webp", "test/a.webp", None),
     ("csv", "test/a.csv", table),
     ("labelme", "test/a.json", shapes),
+    ("points", "test/points.csv", rows),
+    ("labelled", "test/a.json", lambda content: len(json.loads(content)["points"])),
     ("coco", "test/annotations.json", lambda content: len(json.loads(content)["annotations"])),
 ]
 # whose damage may change whom the region holds, or which image comes first
@@ -74,7 +83,7 @@ LOOSE = {
     "104207_A02-S20100626080.mat",
 }
 KNOWN = {
-    **dict.fromkeys(("csv", "labelme", "coco", "webp"), "folder"),
+    **dict.fromkeys(("csv", "labelme", "points", "labelled", "coco", "webp"), "folder"),
     **dict.fromkeys(("mat_folded", "mat_version_4"), "ucf_cc_50"),
     "nwpu_mats": "nwpu_crowd",
 }
@@ -91,12 +100,20 @@ def write_own(root, kind):
     if kind in ("csv", "webp"):
         (root / "test" / "a.csv").write_text("x,y\n" + "".join(f"{x},{y}\n" for x, y in points))
     elif kind == "labelme":
-        said = [{"shape_type": "point", "points": [[x, y]]} for x, y in points]
+        said = [{"label": "head", "shape_type": "point", "points": [[x, y]]} for x, y in points]
         (root / "test" / "a.json").write_text(json.dumps({"shapes": said, "imageHeight": 72, "imageWidth": 150}))
+    elif kind == "points":
+        (root / "test" / "points.csv").write_text("image,x,y\n" + "".join(f"a.png,{x},{y}\n" for x, y in points))
+    elif kind == "labelled":
+        said = {"points": points.tolist(), "labels": ["person"] * len(points)}
+        (root / "test" / "a.json").write_text(json.dumps(said))
     else:
         images = [{"id": 1, "file_name": "a.png", "height": 72, "width": 150}]
-        said = [{"image_id": 1, "bbox": [x - 2, y - 2, 4, 4]} for x, y in points]
-        (root / "test" / "annotations.json").write_text(json.dumps({"images": images, "annotations": said}))
+        said = [
+            {"id": n, "image_id": 1, "category_id": 1, "bbox": [x - 2, y - 2, 4, 4]} for n, (x, y) in enumerate(points)
+        ]
+        content = {"images": images, "categories": [{"id": 1, "name": "person"}], "annotations": said}
+        (root / "test" / "annotations.json").write_text(json.dumps(content))
 
 
 @pytest.fixture(scope="module")
@@ -223,6 +240,27 @@ def test_two_thousand_damaged_files(copies, tmp_path):
     assert samples + errors == 2000
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 2_000_000  # kilobytes
     assert samples > 200
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(("read", "row"), [(read_predictions, "{:.2f} {:.2f}"), (read_truth, "{:.2f} {:.2f} 3 5.5 2")])
+def test_damaged_lists_of_points_give_what_they_say_or_one_error(tmp_path, read, row):
+    rng, path, sound, messages = np.random.default_rng(2), tmp_path / "a.txt", 0, []
+    named = {str(n): rng.uniform(0, 99, (n, 2)) for n in range(6)}
+    whole = "".join(f"{name} {len(p)} {' '.join(row.format(*xy) for xy in p)}\n" for name, p in named.items()).encode()
+    for _ in range(300):
+        content = damage(rng, whole, str(tmp_path / "sprung"))
+        path.write_bytes(content)
+        try:
+            found = read(path)
+        except ValueError as error:
+            messages.append(str(error))
+        else:
+            sound += 1
+            said = [line.split() for line in content.decode("utf-8-sig").splitlines() if line.strip()]
+            assert {name: len(one) for name, one in found.items()} == {cells[0]: int(cells[1]) for cells in said}
+    assert sound > 0
+    assert all(str(path) in message for message in messages)
 
 
 @pytest.mark.bad_input

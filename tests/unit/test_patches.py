@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from workbench.data import CrowdDataset, CrowdSample, Draw, collate
-from workbench.data.patches import TrainingPatches
+from workbench.data.patches import TrainingPatches, fitting_side
 from workbench.data.transforms import crop_sample, flip_sample, grey_image, pad_sample, resize_sample
 
 
@@ -218,3 +218,10 @@ def test_bad_options_and_draws_are_named():
         collate([sample([]), sample([], (5, 5))])
     with pytest.raises(ValueError, match="samples is empty"):
         collate([])
+
+
+def test_a_patch_is_no_larger_than_every_image():
+    assert fitting_side(One(sample([], (80, 96))), 512) == 96
+    assert fitting_side(One(sample([], (80, 97))), 512) == 128
+    assert fitting_side(One(sample([], (600, 20))), 512) == 512
+    assert fitting_side(One(sample([], (500, 20))), 500) == 500

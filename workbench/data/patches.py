@@ -207,6 +207,20 @@ class ImagePatches(CrowdDataset):
         return crop(points, left, top, width + (left + width == size[1]), height + (top + height == size[0]))
 
 
+def fitting_side(dataset: CrowdDataset, most: int) -> int:
+    """The side of square training patches: ``most``, or less where every image is smaller.
+
+    A patch that is larger than every image is padded with zeros, which costs time and teaches nothing. The side is a
+    multiple of 32, so that the networks' strides divide it.
+    """
+    longest = 0
+    for index in range(len(dataset)):
+        longest = max(longest, *dataset.size_of(index))
+        if longest >= most:
+            return most
+    return min(most, -(-longest // 32) * 32)
+
+
 def zoom_window(window: Window, size: tuple[int, int], zoom: float) -> Window:
     """The window whose sides are ``zoom`` times those of ``window``, within the image.
 

@@ -25,7 +25,7 @@ class Row(NamedTuple):
 def _table(path: Path) -> tuple[list[str], list[Row]]:
     """Header (empty where the first line holds a number) and rows; cells are split at semicolons, tabs or commas."""
     text = read_text(path, costs=TABLE_COSTS)
-    first = text.partition("\n")[0]
+    first = text.lstrip().partition("\n")[0]
     separator = next((letter for letter in ";\t" if letter in first), ",")  # a comma may be a decimal one
     lines = csv.reader(io.StringIO(text), delimiter=separator)
     try:
