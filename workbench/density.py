@@ -21,6 +21,7 @@ def density_map(
     sigma: float | Float[Tensor, "n"] = 15.0,
     stride: float = 1,
     weights: Float[Tensor, "n"] | None = None,
+    validate: bool = True,
 ) -> Float[Tensor, "h w"]:
     r"""A Gaussian for each person, normalised over the cells of the map.
 
@@ -36,6 +37,7 @@ def density_map(
         sigma: standard deviation in image pixels, one number or one a point (see :func:`adaptive_sigma`).
         stride: side of a cell in image pixels.
         weights: (N,) people per annotation; ones if None.
+        validate: whether the values of points, sigma and weights are checked, which waits for the device.
 
     Returns:
         (H, W), people per cell; its sum is the sum of the weights.
@@ -48,18 +50,19 @@ def density_map(
     """
     height, width = size
     check_positive(stride, "stride")
-    check_points(points, size=(height * stride, width * stride))
+    check_points(points, size=(height * stride, width * stride), values=validate)
     if isinstance(sigma, Tensor):
-        check_tensor(sigma, "sigma", shape=(len(points),))
-        if bool((sigma <= 0).any()):
+        check_tensor(sigma, "sigma", shape=(len(points),), values=validate)
+        if validate and bool((sigma <= 0).any()):
             raise ValueError(f"sigma holds values down to {float(sigma.min()):g}, expected values > 0")
         variance = sigma.to(points).square()[:, None]
     else:
         check_positive(sigma, "sigma")
         variance = points.new_full((len(points), 1), sigma**2)
     if weights is not None:
-        check_tensor(weights, "weights", shape=(len(points),))
-        check_not_negative(weights, "weights")
+        check_tensor(weights, "weights", shape=(len(points),), values=validate)
+        if validate:
+            check_not_negative(weights, "weights")
     x, y = points.unbind(1)
     kernels = []
     for coordinate, cells in ((y, height), (x, width)):

@@ -36,15 +36,19 @@ def cell_centres(
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).reshape(-1, 2)
 
 
-def cell_of(points: Float[Tensor, "n 2"], size: tuple[int, int], stride: float) -> Int[Tensor, "n 2"]:
+def cell_of(
+    points: Float[Tensor, "n 2"], size: tuple[int, int], stride: float, *, validate: bool = True
+) -> Int[Tensor, "n 2"]:
     """The (row, column) of the cell that each point lies in; a point on the far border belongs to the last cell.
+
+    Without ``validate`` the values are not checked, and the device is not waited for.
 
     Raises:
         ValueError: a point lies outside the map.
     """
     height, width = size
     check_positive(stride, "stride")
-    check_points(points, size=(height * stride, width * stride))
+    check_points(points, size=(height * stride, width * stride), values=validate)
     column, row = (points / stride).floor().long().unbind(1)
     return torch.stack([row.clamp(max=height - 1), column.clamp(max=width - 1)], dim=1)
 
@@ -54,9 +58,14 @@ def dot_map(
     size: tuple[int, int],
     stride: float = 1,
     weights: Float[Tensor, "n"] | None = None,
+    *,
+    validate: bool = True,
 ) -> Float[Tensor, "h w"]:
-    """The number of people in each cell of a map of ``size`` = (H, W): sums to the count."""
-    row, column = cell_of(points, size, stride).unbind(1)
+    """The number of people in each cell of a map of ``size`` = (H, W): sums to the count.
+
+    ``validate`` as in :func:`cell_of`.
+    """
+    row, column = cell_of(points, size, stride, validate=validate).unbind(1)
     dots = points.new_zeros(size)
     people = points.new_ones(len(points)) if weights is None else weights
     return dots.index_put((row, column), people, accumulate=True)

@@ -1,28 +1,120 @@
-"""Names to builders: what ``build_loss``, ``build_model`` and ``open_dataset`` look up.
+"""Names to builders: what ``build_loss``, ``build_model``, ``build_sampler`` and ``open_dataset`` look up.
 
-A builder is named by ``"module:attribute"`` and imported when it is first asked for, so that a name costs nothing
-until it is used. Adding one is one line in the table of its room.
+Each room has one table. A builder of the workbench is named there by ``"module:attribute"`` and imported when it is
+first asked for, so that a name costs nothing until it is used. Adding one to the workbench is its own file and one
+line of the table.
+
+Somebody's own method needs no change of the workbench::
+
+    # mine.py
+    from workbench.losses import CrowdLoss, register_loss
+
+    class HuberLoss(CrowdLoss):
+        ...
+
+    register_loss("huber", HuberLoss)
+
+``register_model``, ``register_sampler`` and ``register_dataset`` do the same in their rooms. The name is known from
+then on to everything that reads the table: configurations, notebooks, the command line, and messages that list the
+known names. To make it known in processes that the workbench starts (notebooks, cells of a sweep, workers), set the
+environment variable ``WORKBENCH_EXTENSIONS`` to the file, ``WORKBENCH_EXTENSIONS=/home/me/mine.py``, or to several
+files or modules with ``:`` (Windows ``;``) between them. They are imported when a table is first read for a name that
+it does not hold, or is listed.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+import os
+import sys
+from collections.abc import Callable, Mapping, MutableMapping
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import Any
 
+Builder = Callable[..., Any]
+Table = Mapping[str, str | Builder]
+EXTENSIONS = "WORKBENCH_EXTENSIONS"
 
-def look_up(table: Mapping[str, str], name: str, kind: str) -> Callable[..., Any]:
+
+def register(table: MutableMapping[str, str | Builder], name: str, builder: str | Builder, kind: str) -> None:
+    """Add a builder to a table.
+
+    Args:
+        table: of the room.
+        name: what it is asked for by.
+        builder: a class or function that takes the same keyword arguments as its room's others, or
+            ``"module:attribute"`` to import it when it is first used.
+        kind: what the messages call it.
+
+    Raises:
+        ValueError: the name is taken by another builder. The same one may be registered again, so that a notebook's
+            cell can be run twice.
+        TypeError: the builder is neither callable nor ``"module:attribute"``.
+    """
+    reference = _reference(builder, kind)
+    if name in table and _reference(table[name], kind) != reference:
+        raise ValueError(f"{kind} {name!r} is already {_reference(table[name], kind)}, expected a name that is free")
+    table[name] = builder
+
+
+def _reference(builder: str | Builder, kind: str) -> str:
+    if isinstance(builder, str) and len(builder.split(":")) == 2:
+        return builder
+    if callable(builder):
+        return f"{builder.__module__}:{getattr(builder, '__qualname__', repr(builder))}"
+    raise TypeError(f"{kind} is {builder!r}, expected a class, a function or 'module:attribute'")
+
+
+def names(table: Table) -> list[str]:
+    """The names that a table knows, those of the extensions among them, in alphabetical order."""
+    load_extensions()
+    return sorted(table)
+
+
+def load_extensions() -> None:
+    """Import the files and modules that ``WORKBENCH_EXTENSIONS`` lists; each is imported once.
+
+    Raises:
+        FileNotFoundError: a file is not there.
+        ImportError: a module cannot be imported.
+    """
+    for place in filter(None, os.environ.get(EXTENSIONS, "").split(os.pathsep)):
+        if not place.endswith(".py"):
+            import_module(place)
+            continue
+        path = Path(place).expanduser().resolve()
+        if not path.is_file():
+            raise FileNotFoundError(f"{EXTENSIONS} names {place}, but there is no such file")
+        if any(getattr(module, "__file__", None) == str(path) for module in list(sys.modules.values())):
+            continue
+        spec = spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        # under its own name, so that worker processes can unpickle what it defines
+        sys.modules[path.stem] = module = module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[path.stem]
+            raise
+
+
+def look_up(table: Table, name: str, kind: str) -> Builder:
     """Import the builder that ``table`` gives for ``name``.
 
     Raises:
         ValueError: the name is not in the table; the message lists the known ones.
     """
-    if name not in table:
-        raise ValueError(f"unknown {kind} {name!r}, expected one of {', '.join(sorted(table))}")
-    module, attribute = table[name].split(":")
+    if name not in table and name not in names(table):
+        raise ValueError(f"unknown {kind} {name!r}, expected one of {', '.join(names(table))}")
+    builder = table[name]
+    if not isinstance(builder, str):
+        return builder
+    module, attribute = builder.split(":")
     return getattr(import_module(module), attribute)
 
 
-def check_options(table: Mapping[str, str], name: str, kind: str, options: Mapping[str, Any]) -> Callable[..., Any]:
+def check_options(table: Table, name: str, kind: str, options: Mapping[str, Any]) -> Builder:
     """The builder that ``table`` gives for ``name``, if it takes ``options``.
 
     Raises:
@@ -39,6 +131,6 @@ def check_options(table: Mapping[str, str], name: str, kind: str, options: Mappi
     return builder
 
 
-def build(table: Mapping[str, str], name: str, kind: str, **options: Any) -> Any:
+def build(table: Table, name: str, kind: str, **options: Any) -> Any:
     """Call the builder that ``table`` gives for ``name`` with ``options``; errors as in :func:`check_options`."""
     return check_options(table, name, kind, options)(**options)

@@ -9,10 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def check_tensor(tensor: Tensor, name: str, *, shape: tuple[int | None, ...]) -> None:
+def check_tensor(tensor: Tensor, name: str, *, shape: tuple[int | None, ...], values: bool = True) -> None:
     """Raise unless ``tensor`` is a finite floating-point tensor of ``shape`` (``None``: any size there).
 
-    Values are not looked at while the code is traced, exported or compiled.
+    Without ``values`` only the type and the shape are checked, which waits for no device; nor are values
+    looked at while the code is traced, exported or compiled.
     """
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{name} is a {type(tensor).__name__}, expected a torch.Tensor")
@@ -24,7 +25,7 @@ def check_tensor(tensor: Tensor, name: str, *, shape: tuple[int | None, ...]) ->
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected ({wanted})")
     if not tensor.is_floating_point():
         raise TypeError(f"{name} has dtype {tensor.dtype}, expected a floating-point dtype")
-    if not tracing() and not torch.isfinite(tensor).all():
+    if values and not tracing() and not torch.isfinite(tensor).all():
         bad = int((~torch.isfinite(tensor)).sum())
         raise ValueError(f"{name} holds {bad} values that are NaN or infinite, expected finite values")
 
@@ -41,7 +42,11 @@ def check_not_negative(tensor: Tensor, name: str) -> None:
 
 
 def check_points(
-    points: Float[Tensor, "n 2"], name: str = "points", *, size: tuple[float, float] | None = None
+    points: Float[Tensor, "n 2"],
+    name: str = "points",
+    *,
+    size: tuple[float, float] | None = None,
+    values: bool = True,
 ) -> None:
     """Raise unless ``points`` is a finite (N, 2) tensor of (x, y), inside the image where its size is given.
 
@@ -49,13 +54,14 @@ def check_points(
         points: (N, 2), x then y, in image pixels.
         name: what the message calls them.
         size: (height, width) of the image in pixels; the border itself counts as inside.
+        values: whether the values are checked, too, not only the type and the shape.
 
     Raises:
         TypeError: not a floating-point tensor.
         ValueError: wrong shape, NaN or infinite values, points outside the image.
     """
-    check_tensor(points, name, shape=(None, 2))
-    if size is None or not len(points):
+    check_tensor(points, name, shape=(None, 2), values=values)
+    if size is None or not values or not len(points):
         return
     height, width = size
     limit = points.new_tensor([width, height])

@@ -6,11 +6,11 @@ from typing import Any
 from workbench.data.dataset import CrowdDataset
 from workbench.data.sample import CrowdBatch, CrowdSample, Draw, collate
 from workbench.io.extras import need
-from workbench.registry import build
+from workbench.registry import Builder, build, register
 
 need("data")
 
-DATASETS = {
+DATASETS: dict[str, str | Builder] = {
     "cifar10": "workbench.data.readers.pictures:CIFAR10",
     "digits": "workbench.data.readers.digits:Digits",
     "folder": "workbench.data.readers.folder:Folder",
@@ -28,7 +28,16 @@ DATASETS = {
     "worldexpo10": "workbench.data.readers.worldexpo10:WorldExpo10",
 }
 
-__all__ = ["DATASETS", "CrowdBatch", "CrowdDataset", "CrowdSample", "Draw", "collate", "open_dataset"]
+__all__ = [
+    "DATASETS",
+    "CrowdBatch",
+    "CrowdDataset",
+    "CrowdSample",
+    "Draw",
+    "collate",
+    "open_dataset",
+    "register_dataset",
+]
 
 
 def open_dataset(name: str, root: str | Path | None = None, split: str = "train", **options: Any) -> Any:
@@ -51,3 +60,17 @@ def open_dataset(name: str, root: str | Path | None = None, split: str = "train"
     if root is not None:
         options["root"] = root
     return build(DATASETS, name, "dataset", split=split, **options)
+
+
+def register_dataset(name: str, builder: str | Builder) -> None:
+    """Make somebody's own dataset known by a name; see :mod:`workbench.registry`.
+
+    Args:
+        name: what :func:`open_dataset` shall know it by.
+        builder: a :class:`CrowdDataset` that takes ``split``, its options and, if it reads files, ``root`` by keyword,
+            or ``"module:attribute"``.
+
+    Raises:
+        ValueError: the name is taken by another dataset.
+    """
+    register(DATASETS, name, builder, "dataset")

@@ -4,9 +4,9 @@ from typing import Any
 
 from workbench.losses.base import CrowdLoss
 from workbench.losses.relative import relative_local_counting
-from workbench.registry import build
+from workbench.registry import Builder, build, register
 
-LOSSES = {
+LOSSES: dict[str, str | Builder] = {
     "bayesian": "workbench.losses.bayesian:BayesianLoss",
     "dm_count": "workbench.losses.dm_count:DMCountLoss",
     "generalized": "workbench.losses.generalized:GeneralizedLoss",
@@ -14,19 +14,39 @@ LOSSES = {
     "proximal": "workbench.losses.proximal:ProximalLoss",
 }
 
-__all__ = ["LOSSES", "CrowdLoss", "build_loss", "relative_local_counting"]
+__all__ = ["LOSSES", "CrowdLoss", "build_loss", "register_loss", "relative_local_counting"]
 
 
-def build_loss(name: str, *, stride: int = 8, convention: str = "paper", **options: Any) -> CrowdLoss:
+def build_loss(
+    name: str, *, stride: int = 8, convention: str = "paper", validate: bool = True, **options: Any
+) -> CrowdLoss:
     """Build a loss by its name.
 
     Args:
         name: one of ``LOSSES``.
         stride: side of a density cell in image pixels.
         convention: "paper" or "official", see :class:`workbench.losses.base.CrowdLoss`.
+        validate: whether each call checks the values of its arguments. Without, the types and shapes are checked
+            alone, and no check waits for the device.
         options: the loss's own options, see its class.
 
     Raises:
         ValueError: the name or an option is not known, or an option's value is out of range.
     """
-    return build(LOSSES, name, "loss", stride=stride, convention=convention, **options)
+    loss: CrowdLoss = build(LOSSES, name, "loss", stride=stride, convention=convention, **options)
+    loss.validate = validate
+    return loss
+
+
+def register_loss(name: str, builder: str | Builder) -> None:
+    """Make somebody's own loss known by a name; see :mod:`workbench.registry`.
+
+    Args:
+        name: what :func:`build_loss` shall know it by.
+        builder: a :class:`CrowdLoss` that takes ``stride``, ``convention`` and its own options by keyword,
+            or ``"module:attribute"``.
+
+    Raises:
+        ValueError: the name is taken by another loss.
+    """
+    register(LOSSES, name, builder, "loss")

@@ -1,6 +1,10 @@
 """What every loss is: a module that compares predicted density maps with annotated points."""
 
-from collections.abc import Sequence
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any, ParamSpec, Self, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -9,17 +13,74 @@ from torch import Tensor, nn
 from workbench.checks import check_choice, check_positive
 from workbench.tensor_checks import check_not_negative, check_points, check_tensor
 
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+
+def in_single(function: Callable[Given, Result]) -> Callable[Given, Result]:
+    """Let a loss compute float16 and bfloat16 tensors in float32, also inside ``torch.autocast``.
+
+    The gradient comes back in the input's own dtype, through the derivative of the cast. ``torch.compile`` runs the
+    function as it is. ``torch.func`` transforms are refused.
+    """
+
+    @functools.wraps(function)
+    def run(*given: Given.args, **options: Given.kwargs) -> Result:
+        wide = [_widened(value) for value in given]
+        named = {name: _widened(value) for name, value in options.items()}
+        tensors = [value for value in (*given, *options.values()) if isinstance(value, Tensor)]
+        if any(torch._C._functorch.is_functorch_wrapped_tensor(tensor) for tensor in tensors):
+            name = type(given[0]).__name__ if isinstance(given[0], nn.Module) else function.__name__
+            raise RuntimeError(
+                f"{name} runs inside a torch.func transform (vmap, grad), which crowd losses do not "
+                "support: pass the whole batch in one call, and take gradients with torch.autograd"
+            )
+        kind = tensors[0].device.type if tensors else "cpu"
+        casting = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+        with torch.autocast(kind, enabled=False) if casting else nullcontext():
+            return function(*wide, **named)  # type: ignore[arg-type]
+
+    @functools.wraps(function)
+    def entered(*given: Given.args, **options: Given.kwargs) -> Result:
+        if torch.compiler.is_compiling():
+            # the solvers are not torch code: the compiler goes around the loss
+            return torch.compiler.disable(run)(*given, **options)
+        return run(*given, **options)
+
+    return entered
+
+
+def _widened(value: Any) -> Any:
+    """A half-precision tensor in float32, a sequence of tensors likewise, anything else as it is."""
+    if isinstance(value, Tensor):
+        return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+    if isinstance(value, list | tuple):
+        return [_widened(one) for one in value]
+    return value
+
 
 class CrowdLoss(nn.Module):
     """A loss of density maps against points; the mean over the batch.
 
-    A subclass writes :meth:`image_terms` for one image. Coordinates are image pixels throughout; the cell (r, c) of a
-    density at stride s has its centre at ((c + 0.5) s, (r + 0.5) s).
+    A subclass writes :meth:`image_terms` for one image, and keeps its options as attributes. Coordinates are image
+    pixels throughout; the cell (r, c) of a density at stride s has its centre at ((c + 0.5) s, (r + 0.5) s).
 
     Args:
         stride: side of a density cell in image pixels.
         convention: "paper", or "official" for what the published implementation does where it differs.
+
+    Attributes:
+        validate: whether the values of the arguments are checked at each call. The checks wait for the device.
     """
+
+    validate = True
+    _given: dict[str, Any]
+
+    def __new__(cls, *_: Any, **options: Any) -> Self:
+        """Keep the options as they were given, for ``repr``."""
+        loss = super().__new__(cls)
+        object.__setattr__(loss, "_given", options)
+        return loss
 
     def __init__(self, *, stride: int = 8, convention: str = "paper") -> None:
         super().__init__()
@@ -28,12 +89,24 @@ class CrowdLoss(nn.Module):
         self.stride = stride
         self.convention = convention
 
+    def extra_repr(self) -> str:
+        """Every option and its value; those that are None are left out."""
+        values = {}
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                continue
+            values[name] = getattr(self, name, self._given.get(name, parameter.default))
+        if not self.validate:
+            values["validate"] = False
+        return ", ".join(f"{name}={value!r}" for name, value in values.items() if value is not None)
+
     def image_terms(
         self, density: Float[Tensor, "h w"], points: Float[Tensor, "n 2"], weights: Float[Tensor, "n"]
     ) -> dict[str, Float[Tensor, ""]]:
         """The named terms of one image; their sum is its loss."""
         raise NotImplementedError
 
+    @in_single
     def terms(
         self,
         density: Float[Tensor, "b 1 h w"],
@@ -42,6 +115,9 @@ class CrowdLoss(nn.Module):
     ) -> dict[str, Float[Tensor, ""]]:
         """The named terms of the loss, each the mean over the batch; they add up to the loss.
 
+        float16 and bfloat16 are computed in float32, also inside ``torch.autocast``: the terms are float32, and the
+        gradient has the density's dtype. In float16 a gradient above 65504 is infinite, as ``GradScaler`` expects.
+
         Args:
             density: (B, 1, H, W), people per cell, not below zero.
             points: B tensors (N_i, 2), x then y, image pixels; N_i may be 0.
@@ -49,9 +125,11 @@ class CrowdLoss(nn.Module):
 
         Raises:
             TypeError: density, points or weights are not floating-point tensors.
-            ValueError: wrong shapes or lengths, NaN or infinite values, negative values, points outside the image.
+            ValueError: wrong shapes or lengths, NaN or infinite values, negative values, points outside the image,
+                more people in an image than :func:`most_people`.
+            RuntimeError: inside ``torch.func.vmap`` or another transform of ``torch.func``.
         """
-        points, weights = check_batch(density, points, weights, self.stride)
+        points, weights = check_batch(density, points, weights, self.stride, values=self.validate)
         images = [
             self.image_terms(image[0], image_points, image_weights)
             for image, image_points, image_weights in zip(density, points, weights, strict=True)
@@ -68,29 +146,52 @@ class CrowdLoss(nn.Module):
         return torch.stack(list(self.terms(density, points, weights).values())).sum()
 
 
+def most_people(dtype: torch.dtype) -> float:
+    """The most people in an image whose square stays far from overflow: 1.8e15 in float32, 1.3e150 in float64."""
+    return torch.finfo(dtype).max ** 0.5 / 1e4
+
+
 def check_batch(
     density: Float[Tensor, "b 1 h w"],
     points: Sequence[Float[Tensor, "_ 2"]],
     weights: Sequence[Float[Tensor, "_"]] | None,
     stride: int,
+    *,
+    values: bool = True,
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Check a batch as :meth:`CrowdLoss.terms` describes it; points and weights on the density's device and dtype."""
-    check_tensor(density, "density", shape=(None, 1, None, None))
+    """Check a batch as :meth:`CrowdLoss.terms` describes it; points and weights on the density's device and dtype.
+
+    Without ``values`` only types and shapes are checked, which waits for no device.
+    """
+    check_tensor(density, "density", shape=(None, 1, None, None), values=values)
     if 0 in density.shape:
         raise ValueError(f"density has shape {tuple(density.shape)}, expected at least one image and one cell")
-    check_not_negative(density, "density")
-    if isinstance(points, Tensor) or len(points) != len(density):
-        found = "one tensor" if isinstance(points, Tensor) else f"{len(points)} entries"
-        raise ValueError(f"points holds {found}, expected a list of {len(density)} tensors, one an image")
     height, width = density.shape[-2:]
+    extent = (height * stride, width * stride) if values else None
+    for given, name in ((points, "points"), (weights, "weights")):
+        if given is not None and (isinstance(given, Tensor) or len(given) != len(density)):
+            found = "one tensor" if isinstance(given, Tensor) else f"{len(given)} entries"
+            raise ValueError(f"{name} holds {found}, expected a list of {len(density)} tensors, one an image")
+    if values:
+        check_people(density, "density")
     for index, image_points in enumerate(points):
-        check_points(image_points, f"points[{index}]", size=(height * stride, width * stride))
+        check_points(image_points, f"points[{index}]", size=extent, values=values)
     if weights is None:
         weights = [density.new_ones(len(image_points)) for image_points in points]
-    elif isinstance(weights, Tensor) or len(weights) != len(density):
-        found = "one tensor" if isinstance(weights, Tensor) else f"{len(weights)} entries"
-        raise ValueError(f"weights holds {found}, expected a list of {len(density)} tensors, one an image")
     for index, (image_points, image_weights) in enumerate(zip(points, weights, strict=True)):
-        check_tensor(image_weights, f"weights[{index}]", shape=(len(image_points),))
-        check_not_negative(image_weights, f"weights[{index}]")
+        check_tensor(image_weights, f"weights[{index}]", shape=(len(image_points),), values=values)
+        if values:
+            check_people(image_weights[None], f"weights[{index}]")
     return [p.to(density) for p in points], [w.to(density) for w in weights]
+
+
+def check_people(people: Float[Tensor, "b *shape"], name: str) -> None:
+    """Raise ``ValueError`` if any value is below zero, or an image holds more people than :func:`most_people`."""
+    check_not_negative(people, name)
+    limit = most_people(people.dtype)
+    most = float(people.detach().double().flatten(1).sum(dim=1).max())
+    if most > limit:
+        raise ValueError(
+            f"{name} sums to {most:g} people in an image, expected at most {limit:.2g}: its square would overflow in "
+            f"{str(people.dtype).removeprefix('torch.')}"
+        )

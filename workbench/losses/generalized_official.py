@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.losses.base import in_single
 from workbench.losses.generalized_terms import divergence
 from workbench.transport import TransportCost
 from workbench.transport.published_schedule import Published, PublishedSchedule, published_solution
@@ -97,6 +98,7 @@ class PlanColumns(torch.autograd.Function):
         return plan.columns.clone()
 
     @staticmethod
+    @in_single
     def backward(  # type: ignore[override]
         context: torch.autograd.function.FunctionCtx, gradient: Float[Tensor, "m"]
     ) -> tuple[Tensor | None, ...]:

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.losses.base import in_single
 from workbench.transport.newton import newton_step
 
 FLOOR = 1e-30  # people in a cell below which the slope of a power of the density is no longer followed
@@ -47,6 +48,7 @@ class ImplicitShift(torch.autograd.Function):
         return torch.zeros_like(columns)
 
     @staticmethod
+    @in_single
     def backward(  # type: ignore[override]
         context: torch.autograd.function.FunctionCtx, gradient: Float[Tensor, "m"]
     ) -> tuple[Tensor | None, ...]:

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.losses.base import in_single
 from workbench.transport.screening import ScreenedPlan
 
 DIVERGENCES = ("l1", "l2", "kl")
@@ -87,6 +88,7 @@ class Gather(torch.autograd.Function):
         return gather(factor)
 
     @staticmethod
+    @in_single
     def backward(  # type: ignore[override]
         context: torch.autograd.function.FunctionCtx, gradient: Float[Tensor, "m"]
     ) -> tuple[Tensor | None, ...]:

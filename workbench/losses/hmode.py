@@ -8,12 +8,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.checks import check_choice, check_positive, check_whole
+from workbench.losses.base import in_single
 from workbench.losses.relative import local_error, relative_errors
 from workbench.tensor_checks import check_tensor
 
 CONVENTIONS = ("paper", "official")
 
 
+@in_single
 def attention_loss(
     attention: Float[Tensor, "b 1 h w"],
     target_density: Float[Tensor, "b 1 hh ww"],
@@ -65,6 +67,7 @@ def enlarge_attention(attention: Float[Tensor, "b 1 h w"], size: tuple[int, int]
     )
 
 
+@in_single
 def importance_loss(
     gates: Sequence[Float[Tensor, "b _ h w"]], *, per_image: bool = True, correction: int = 0
 ) -> Float[Tensor, ""]:

@@ -62,7 +62,7 @@ class L2Loss(CrowdLoss):
         sigma: float | Tensor = self.sigma
         if self.kernel == "adaptive":
             sigma = adaptive_sigma(points, neighbours=self.neighbours, beta=self.beta, default=self.sigma)
-        return density_map(points, size, sigma=sigma, stride=self.stride, weights=weights)
+        return density_map(points, size, sigma=sigma, stride=self.stride, weights=weights, validate=self.validate)
 
     def image_terms(
         self, density: Float[Tensor, "h w"], points: Float[Tensor, "n 2"], weights: Float[Tensor, "n"]

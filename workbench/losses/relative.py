@@ -6,12 +6,14 @@ from torch import Tensor
 
 from workbench.checks import check_choice, check_positive, check_whole
 from workbench.density import local_counts
+from workbench.losses.base import in_single, most_people
 from workbench.tensor_checks import check_tensor
 
 PAIRS = ("adjacent", "all")
 CHOICES = ("hard", "random")
 
 
+@in_single
 def relative_local_counting(
     density: Float[Tensor, "b 1 h w"],
     target_density: Float[Tensor, "b 1 h w"],
@@ -66,6 +68,7 @@ def relative_local_counting(
     ).mean()
 
 
+@in_single
 def relative_errors(
     density: Float[Tensor, "b 1 h w"],
     target_density: Float[Tensor, "b 1 h w"],
@@ -154,3 +157,10 @@ def check_maps(density: Tensor, target_density: Tensor) -> None:
     check_tensor(target_density, "target_density", shape=tuple(density.shape))
     if 0 in density.shape:
         raise ValueError(f"density has shape {tuple(density.shape)}, expected at least one image and one cell")
+    limit = most_people(density.dtype)
+    for tensor, name in ((density, "density"), (target_density, "target_density")):
+        largest = float(tensor.detach().abs().max())
+        if largest > limit:
+            raise ValueError(
+                f"{name} holds values up to {largest:g}, expected at most {limit:.2g}: the squared error would overflow"
+            )

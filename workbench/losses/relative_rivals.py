@@ -6,10 +6,12 @@ from torch import Tensor
 
 from workbench.checks import check_positive, check_whole
 from workbench.density import local_counts
+from workbench.losses.base import in_single
 from workbench.losses.relative import check_maps
 from workbench.tensor_checks import check_tensor
 
 
+@in_single
 def absolute_local_counting(
     density: Float[Tensor, "b 1 h w"], target_density: Float[Tensor, "b 1 h w"], *, region: int
 ) -> Float[Tensor, ""]:
@@ -18,6 +20,7 @@ def absolute_local_counting(
     return (local_counts(density, region) - local_counts(target_density, region)).abs().mean()
 
 
+@in_single
 def global_ranking(
     density: Float[Tensor, "b 1 h w"], target_density: Float[Tensor, "b 1 h w"], *, temperature: float = 1.0
 ) -> Float[Tensor, ""]:
@@ -81,6 +84,7 @@ def nested_windows(
     return [(int(x - side / 2), int(y - side / 2), side) for side in sides]
 
 
+@in_single
 def nested_ranking(counts: Float[Tensor, "b p"]) -> Float[Tensor, ""]:
     r"""MD: a window counts at least as many people as the window inside it, :math:`\sum_p \max(0, c_{p+1} - c_p)`.
 

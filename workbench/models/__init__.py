@@ -5,9 +5,9 @@ from typing import Any
 
 from workbench.models.base import CountingModel, ModelOutput
 from workbench.models.weights import load_weights
-from workbench.registry import build
+from workbench.registry import Builder, build, register
 
-MODELS = {
+MODELS: dict[str, str | Builder] = {
     "compact": "workbench.models.compact:Compact",
     "mcnn": "workbench.models.mcnn:MCNN",
     "csrnet": "workbench.models.csrnet:CSRNet",
@@ -22,7 +22,7 @@ BACKBONES = {"csrnet": "vgg16", "dilated_vgg16": "vgg16", "hmode": "vgg16_bn", "
 DENSITY = 5e-4
 """People per pixel that a new model starts with: between ShanghaiTech's parts, 1e-3 (A) and 1.6e-4 (B)."""
 
-__all__ = ["MODELS", "CountingModel", "ModelOutput", "build_model", "load_weights"]
+__all__ = ["MODELS", "CountingModel", "ModelOutput", "build_model", "load_weights", "register_model"]
 
 
 def build_model(name: str, *, weights: str | Path | None = None, **options: Any) -> CountingModel:
@@ -50,3 +50,17 @@ def build_model(name: str, *, weights: str | Path | None = None, **options: Any)
             backbone += "_bn"
         load_weights(model, weights, backbone=backbone)
     return model
+
+
+def register_model(name: str, builder: str | Builder) -> None:
+    """Make somebody's own model known by a name; see :mod:`workbench.registry`.
+
+    Args:
+        name: what :func:`build_model` shall know it by.
+        builder: a :class:`CountingModel` that takes its options by keyword,
+            or ``"module:attribute"``.
+
+    Raises:
+        ValueError: the name is taken by another model.
+    """
+    register(MODELS, name, builder, "model")

@@ -4,9 +4,9 @@ import inspect
 from typing import Any
 
 from workbench.data.dataset import CrowdDataset
-from workbench.registry import build, look_up
+from workbench.registry import Builder, build, look_up, register
 
-SAMPLERS = {
+SAMPLERS: dict[str, str | Builder] = {
     "random": "workbench.sampling.batches:RandomBatches",
     "offline": "workbench.sampling.batches:OfflineBatches",
     "balanced": "workbench.sampling.batches:BalancedBatches",
@@ -18,7 +18,7 @@ SAMPLERS = {
 FIXED = ("offline", "balanced", "adaptive", "lada", "ladp", "la_batch")
 """Those that remember, partition or zoom samples: they need patches at places that stay."""
 
-__all__ = ["FIXED", "SAMPLERS", "build_sampler"]
+__all__ = ["FIXED", "SAMPLERS", "build_sampler", "register_sampler"]
 
 
 def build_sampler(
@@ -57,3 +57,17 @@ def build_sampler(
     known = inspect.signature(look_up(SAMPLERS, name, "sampler")).parameters
     wanted = {"patches": patches} if "patches" in known else {}
     return build(SAMPLERS, name, "sampler", samples=samples, batch_size=batch_size, seed=seed, **wanted, **options)
+
+
+def register_sampler(name: str, builder: str | Builder) -> None:
+    """Make somebody's own sampler known by a name; see :mod:`workbench.registry`.
+
+    Args:
+        name: what :func:`build_sampler` shall know it by.
+        builder: a batch sampler that takes ``samples``, ``batch_size``, ``seed`` and its options by keyword,
+            or ``"module:attribute"``.
+
+    Raises:
+        ValueError: the name is taken by another sampler.
+    """
+    register(SAMPLERS, name, builder, "sampler")

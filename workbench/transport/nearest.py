@@ -5,6 +5,7 @@ its time. Both run on the CPU in float64 whatever the density's device and dtype
 """
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
@@ -17,7 +18,7 @@ FEW = 64  # up to so many annotations by the matrix
 
 def as_array(tensor: Tensor) -> Array:
     """A tensor's values in float64 on the CPU."""
-    return tensor.detach().cpu().numpy().astype(np.float64)
+    return tensor.detach().to("cpu", torch.float64).numpy()
 
 
 def grid(size: tuple[int, int], stride: float, offset: float = 0.5) -> Array:
