@@ -98,6 +98,9 @@ class SmallCNN(Classifier):
     def logits(self, images: Tensor) -> Tensor:
         """Convolutions, a 4 x 4 average, and one linear layer."""
         features = self.features(images)
-        if features.shape[-2:] != (4, 4):  # for the digits' 8 pixels the average is over one value, and not free
+        if features.shape[-2:] != (
+            4,
+            4,
+        ):  # images of 8 pixels are at this size already; an average over one value costs time
             features = self.pool(features)
         return self.head(features.flatten(1))

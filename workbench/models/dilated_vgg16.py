@@ -14,8 +14,8 @@ class DilatedVGG16(CountingModel):
     holes"). The head is a grouped 1 x 1 convolution: each group of channels gives a density map of its own, and the
     mean of the maps is the answer. The paper does not print the number of groups; 64 is that of its authors' ensemble
     of regressors (Shi et al., "Crowd Counting with Deep Negative Correlation Learning", CVPR 2018). A pooling of stride
-    1 makes a map one cell smaller: it is extended by zeros on the right and at the bottom, which a maximum of what a
-    ReLU gave does not see.
+    1 makes a map one cell smaller, so the map is extended by zeros on the right and at the bottom first. The maximum of
+    values of a ReLU is not changed by a zero.
 
     Args:
         width: factor on the numbers of channels; 1 is the paper's.

@@ -100,8 +100,8 @@ class HMoDE(CountingModel):
         check_choice(gate_input, tuple(places), "gate_input")
         self.gate_input = gate_input
         if fusion == "concat":
-            # a 1 x 1 convolution of all features is the sum of one for each, the first with the bias, and commutes
-            # with their enlargement
+            # A 1 x 1 convolution of concatenated features is the sum of one convolution for each part, and only one
+            # of them needs a bias. It may be applied before the features are enlarged.
             plain = [nn.Conv2d(size, 1, 1, bias=number == 0) for number, size in enumerate(reversed(ends))]
             self.heads = nn.ModuleList(plain)
         else:
@@ -199,7 +199,7 @@ class HMoDE(CountingModel):
             maps = members[:, :, 0]
             if self.projection is not None:
                 maps = self.positive(self.projection(members.flatten(0, 1))).unflatten(0, members.shape[:2])[:, :, 0]
-            # an expert that only passes is no group
+            # An expert that is passed on alone is no group
             groups.append(maps[:, [k for k, group in enumerate(level) if len(group) > 1]])
         below = torch.cat(groups[:-1], dim=1) if len(groups) > 1 else None
         return ModelOutput(groups[-1], experts, below, tuple(gates))

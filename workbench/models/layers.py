@@ -20,8 +20,8 @@ def scale_width(channels: int, width: float) -> int:
 def normalisation(norm: str, channels: int) -> list[nn.Module]:
     """The normalisation layer after a convolution: "none", "batch" or "group".
 
-    There are up to eight groups, of at least eight channels each: a group of one channel has the same mean and variance
-    whatever the picture shows, and part of the count goes with them.
+    Group normalisation has at most eight groups, and at least eight channels in each. In a group of one channel the
+    mean and variance would be the same for every picture, and information on the count would be lost.
     """
     check_choice(norm, ("none", "batch", "group"), "norm")
     if norm == "batch":
@@ -71,7 +71,7 @@ def convolutions(
 
 @torch.no_grad()
 def initialise(module: nn.Module) -> None:
-    """He initialisation of every convolution below ``module``: a plain deep stack keeps its signal's scale."""
+    """He initialisation of every convolution below ``module``: the features keep their scale through a deep stack."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")

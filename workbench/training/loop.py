@@ -147,7 +147,7 @@ def fit(
         generator=torch.Generator().manual_seed(0),
     )
     sampler.divide(fabric.global_rank, fabric.world_size)
-    run = Run(model, optimizer, schedule, sampler, identity)
+    run = TrainingRun(model, optimizer, schedule, sampler, identity)
     keeps = checkpoint is not None and fabric.is_global_zero  # every process holds the same state
     if checkpoint is not None and checkpoint.exists():
         run.load(checkpoint)
@@ -210,7 +210,7 @@ def whole_batch(share: Float[Tensor, "k n"], fabric: Fabric, size: int) -> Float
     return share.double().cpu().numpy()
 
 
-class Run:
+class TrainingRun:
     """What a run carries from step to step, and its checkpoint."""
 
     def __init__(
