@@ -8,6 +8,7 @@ from workbench.reports.claims import Claim, interval, read_claims, weigh
 from workbench.reports.measured import Measurement, by_setting, collect_measurements, describe, effort, matches
 from workbench.reports.published import published_files
 from workbench.runs.record import Record, Timing
+from workbench.study.comparison import LOSSES, network_config
 
 GL = {"loss": "generalized", "loss_options": {"cost_offset": 1.0}}
 L2 = {"loss": "l2", "loss_options": {}}
@@ -59,6 +60,50 @@ def test_the_larger_training_decides_where_both_have_enough_pairs(tmp_path):
     long = list(pairs(tmp_path, [-1.0] * 5, epochs=12))
     assert weigh(CLAIM, [*pairs(tmp_path, [1.0] * 6), *long]).verdict == "does not hold"
     assert weigh(CLAIM, [*pairs(tmp_path, [1.0] * 6), *long[:4]]).verdict == "holds"
+
+
+def test_both_sides_are_what_the_claim_says_they_share(tmp_path):
+    claim = CLAIM.model_copy(update={"shared": {"noise": None, "epochs": [4, 12]}})
+    clean = list(pairs(tmp_path, [1.0] * 5))
+    noisy = list(pairs(tmp_path, [-1.0] * 5, noise="uniform", noise_amount=8.0))
+    long = list(pairs(tmp_path, [-1.0] * 5, epochs=40))
+    for runs in ([*clean, *noisy, *long], [*noisy, *long, *clean]):
+        assert weigh(claim, runs).verdict == "holds"
+    assert weigh(claim, [*noisy, *long]).pairs == 0
+    assert weigh(CLAIM, noisy).verdict == "does not hold"
+
+
+def test_of_two_groups_alike_the_newer_counts(tmp_path):
+    older = list(pairs(tmp_path, [1.0] * 5, weight_decay=0.0))
+    newer = [one._replace(started="2026-02-01") for one in pairs(tmp_path, [-1.0] * 5, weight_decay=0.1)]
+    assert weigh(CLAIM, [*newer, *older]).verdict == weigh(CLAIM, [*older, *newer]).verdict == "does not hold"
+    newest = [one._replace(started="2026-03-01") for one in older]
+    assert weigh(CLAIM, [*newest, *newer]).verdict == weigh(CLAIM, [*newer, *newest]).verdict == "holds"
+
+
+def test_no_claim_of_the_papers_is_weighed_on_noisy_annotations(tmp_path):
+    for claim in read_claims():
+        assert {"noise", "convention", "epochs"} <= set(claim.shared), claim.id
+        assert claim.shared["noise"] is None
+        spoken = set(claim.first) | set(claim.second)
+        for name in ("loss", "model", "sampler", "relative"):
+            assert name in spoken | set(claim.shared), (claim.id, name)
+
+
+@pytest.mark.parametrize("preset", ["smoke", "default", "paper"])
+def test_the_sweeps_of_the_claims_make_runs_that_count(tmp_path, preset):
+    """The claims on losses are weighed on what notebook 500 trains."""
+    settings = {"smoke": (80, 4, 0.0625), "default": (300, 12, 0.125), "paper": (400, 500, 1.0)}[preset]
+    length, epochs, width = settings
+    claim = next(one for one in read_claims() if one.id == "pml-below-l2")
+    runs = []
+    for seed in range(5):
+        for name, (loss, options) in LOSSES.items():
+            config = network_config(loss, options, seed=seed, length=length, epochs=epochs, width=width)
+            metrics = {"mae": {"PML": 1.0, "L2": 2.0}.get(name, 3.0)}
+            runs.append(Measurement(config.model_dump(mode="json"), metrics, tmp_path, "2026-01-01"))
+    found = weigh(claim, runs)
+    assert (found.pairs, found.verdict) == (5, "holds")
 
 
 def test_the_interval_is_that_of_the_mean():

@@ -55,7 +55,7 @@ def withstands(
     task: Task = CLASSIFICATION,
     batch_size: int = 256,
 ) -> Bool[Tensor, "n"]:
-    """Whether each sample is answered rightly after the attack, in eval mode: the summand of eq. (9).
+    """Whether each sample is answered rightly after the attack, in eval mode; :func:`robustness` is the mean.
 
     Args:
         model: from x to logits (B, K).
@@ -86,7 +86,7 @@ def withstands(
 def robustness(
     model: Model, x: Tensor, y: Targets, attack: Attack | None = None, *, task: Task = CLASSIFICATION, **options: Any
 ) -> Accuracy:
-    r"""The robustness of a model under an attack, eq. (9) of the LA paper.
+    r"""The robustness of a model under an attack: the share of samples that stay right [LA 9].
 
     .. math:: R(F, \mathcal{A}_\epsilon) = \frac{1}{M}\sum_i \mathbb{1}[F(\mathcal{A}_\epsilon(x_i)) = y_i]
 

@@ -1,4 +1,4 @@
-"""Natural, adversarial and locality-aware adversarial training, the last as Algorithm 2 of the LA paper.
+"""Natural, adversarial and locality-aware adversarial training, the last by Algorithm 2 of the locality-aware paper.
 
 A run that was stopped goes on from its last epoch and ends with the same weights: what an epoch draws follows from
 the seed and the epoch, and a checkpoint holds the rest.
@@ -147,7 +147,7 @@ def fit(
     identity: str = "",
     on_epoch: Callable[[dict[str, float]], None] | None = None,
 ) -> list[dict[str, float]]:
-    """Train ``model`` on (x, y) by a recipe; the comments give the lines of Algorithm 2.
+    """Train ``model`` on (x, y) by a recipe [LA Alg. 2]; the comments give the algorithm's lines.
 
     Args:
         model: its own device is used; it ends in eval mode.

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from workbench.metrics import count_pairs, mae
@@ -74,6 +75,7 @@ def show_history(ax: Axes, history: Sequence[Mapping[str, Any]], *, baseline: fl
     ax.plot(epochs, [row["val_mae"] for row in history], color=BLUE, marker="o", markersize=3, label="validation")
     if baseline is not None:
         ax.axhline(baseline, color=GREY, linestyle="--", linewidth=1, label="predicting the training mean")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="epoch", ylabel="MAE (people)", ylim=(0, None))
     ax.legend(frameon=False)
     return ax

@@ -35,6 +35,7 @@ class Claim(BaseModel):
         better: which of two values of the metric is the better one.
         first: conditions on the runs that the claim calls better, see :func:`workbench.reports.measured.matches`.
         second: conditions on those that it compares them with.
+        shared: conditions on the runs of both sides: what they must be like beside what the claim speaks of.
         sweep: the grid that makes these runs.
     """
 
@@ -48,6 +49,7 @@ class Claim(BaseModel):
     better: Literal["lower", "higher"] = "lower"
     first: dict[str, Any]
     second: dict[str, Any]
+    shared: dict[str, Any] = {}
     sweep: str
 
 
@@ -101,7 +103,11 @@ def read_claims(path: str | Path | None = None) -> list[Claim]:
 
 
 def weigh(claim: Claim, measurements: Sequence[Measurement]) -> Evidence:
-    """What ``measurements`` say of a claim: in the setting with most pairs, of those the largest training."""
+    """What ``measurements`` say of a claim.
+
+    The runs of a group of pairs are alike in all that the claim does not speak of. Of several groups the one with most
+    pairs counts (up to :data:`LEAST_PAIRS`), of those the largest training, then the one with the newest run.
+    """
     names = {name.partition(".")[0] for name in (*claim.first, *claim.second)}
 
     def rest(one: Measurement) -> str:
@@ -109,17 +115,22 @@ def weigh(claim: Claim, measurements: Sequence[Measurement]) -> Evidence:
         kept = {k: v for k, v in one.config.items() if k not in names and k not in MACHINE and k != "seed"}
         return json.dumps([one.setting, kept], sort_keys=True)
 
+    known = [one for one in measurements if claim.metric in one.metrics and matches(one.config, claim.shared)]
     sides: list[dict[tuple[str, int], Measurement]] = []
     for conditions in (claim.first, claim.second):
-        side = [one for one in measurements if claim.metric in one.metrics and matches(one.config, conditions)]
+        side = [one for one in known if matches(one.config, conditions)]
         sides.append({(rest(one), one.seed): one for one in sorted(side, key=lambda one: one.started)})
     pairs: dict[str, list[tuple[Measurement, Measurement]]] = {}
     for key in sorted(sides[0].keys() & sides[1].keys()):
         pairs.setdefault(key[0], []).append((sides[0][key], sides[1][key]))
     if not pairs:
         return Evidence(claim, "not enough evidence")
-    chosen = max(pairs.values(), key=lambda group: (min(len(group), LEAST_PAIRS), effort(group[0][0].setting)))
-    return _judge(claim, chosen)
+
+    def worth(group: list[tuple[Measurement, Measurement]]) -> tuple[Any, ...]:
+        newest = max(one.started for pair in group for one in pair)
+        return min(len(group), LEAST_PAIRS), effort(group[0][0].setting), newest
+
+    return _judge(claim, max(pairs.values(), key=worth))
 
 
 def _judge(claim: Claim, pairs: Sequence[tuple[Measurement, Measurement]]) -> Evidence:
