@@ -126,7 +126,7 @@ def weigh(claim: Claim, measurements: Sequence[Measurement]) -> Evidence:
     if not pairs:
         return Evidence(claim, "not enough evidence")
 
-    def worth(group: list[tuple[Measurement, Measurement]]) -> tuple[Any, ...]:
+    def worth(group: Sequence[tuple[Measurement, Measurement]]) -> tuple[Any, ...]:
         newest = max(one.started for pair in group for one in pair)
         return min(len(group), LEAST_PAIRS), effort(group[0][0].setting), newest
 
