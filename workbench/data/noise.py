@@ -2,8 +2,8 @@
 
 The experiments of the proximal mapping loss move annotations in two ways: uniformly, as the Bayesian-loss paper does,
 and normally, as NoiseCC models it. Each point takes one draw, in float64 on the generator's device, so one seed gives
-the same points in every dtype and on every device. A point that would leave the image is reflected at the border, as
-often as it takes: unlike clipping this piles nobody up there, and unlike drawing again it takes no further draws.
+the same points in every dtype and on every device. A point that would leave the image is reflected at the border,
+several times if needed. Clipping would pile points up at the border; drawing again would need further draws.
 """
 
 from collections.abc import Callable

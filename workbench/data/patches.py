@@ -108,12 +108,12 @@ class TrainingPatches(CrowdDataset):
 
 
 class ImagePatches(CrowdDataset):
-    """The same number of patches from every image of a data set, at places that stay.
+    """The same number of patches from every image of a data set, at fixed places.
 
     The locality-aware paper trains on patches of 180 x 296 pixels taken "from different locations in the original
     image" (sec. 3.1, 5), as a set {x_i, y_i} that is hashed and partitioned: so patch i must be the same one whenever
     it is asked for. Item ``image * per_image + k`` is patch k of an image; its place is drawn evenly from (seed,
-    image, k). Every image gives as many patches, however large it is.
+    image, k). Every image gives the same number of patches, however large it is.
 
     Asked by a :class:`~workbench.data.sample.Draw`, a patch may be mirrored, by the draw's seed, and zoomed (LA eq. 7):
     a smaller or larger window about the same centre is cut out of the source image and brought to the patch's size.

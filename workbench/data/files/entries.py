@@ -22,7 +22,7 @@ UNREAD_SUFFIXES = (
     *(".avif", ".heic", ".heif", ".jfif", ".jpe", ".jp2", ".j2k", ".jxl", ".ppm", ".pgm", ".pnm", ".tga", ".ico"),
     *(".psd", ".svg", ".eps", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"),
 )
-"""Endings of images of kinds that are not read: such a file is an error, lest it be left out without a word."""
+"""Endings of image kinds that are not read. Such a file is an error: no image is left out in silence."""
 
 
 @dataclass(frozen=True)
