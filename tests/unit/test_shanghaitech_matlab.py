@@ -169,6 +169,10 @@ def annotation_bomb(kind: str, path) -> str:
     if kind == "many people":
         savemat(path, {"annPoints": np.zeros((20_000_000, 2), dtype=np.uint8)}, do_compression=True)
         return "holds 20,000,000 points, expected at most 1,000,000"
+    if kind == "version 4":
+        arrays = (struct.pack("<5i6s", 0, 0, 0, 0, 6, f"{number:05x}".encode()) for number in range(400_000))
+        path.write_bytes(b"".join(arrays))
+        return "it is of version 4 and has 10,400,000 bytes, expected at most 8,388,608"
     if kind == "cells":
         body = struct.pack("<IIII", 6, 8, CELL_CLASS, 0) + struct.pack("<IIii", 5, 8, 8_000_000, 1)
         body += struct.pack("<II", 1, 9) + b"annPoints".ljust(16, b"\0") + struct.pack("<II", 14, 0) * 8_000_000
@@ -201,7 +205,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e6)
 
 @pytest.mark.bad_input
 def test_bombs_cost_neither_memory_nor_time(tmp_path):
-    kinds = ("one array", "many arrays", "many people", "cells", "a hole")
+    kinds = ("one array", "many arrays", "many people", "cells", "version 4", "a hole")
     messages = {tmp_path / f"{kind}.mat": annotation_bomb(kind, tmp_path / f"{kind}.mat") for kind in kinds}
     command = [sys.executable, "-c", LIMITED, *map(str, messages)]
     *said, gigabytes = subprocess.check_output(command, text=True).splitlines()
