@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from filelock import FileLock
 from jaxtyping import Float
 from lightning_fabric import Fabric, seed_everything
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -24,6 +23,7 @@ from workbench.adversarial import fgsm, pgd
 from workbench.adversarial.robustness import Accuracy, robustness, with_budget
 from workbench.adversarial.training import Recipe, fit
 from workbench.data import open_dataset
+from workbench.io.lock import own_folder
 from workbench.io.source import source_digest
 from workbench.models.classifiers import Classifier, build_classifier
 from workbench.models.state_files import write_state
@@ -132,8 +132,7 @@ def run_arm(config: AdversarialConfig, root: str | Path, *, on_epoch: Any = None
     """
     digest = hashlib.sha256(f"{config.identity}\0{source_digest(__name__)}".encode()).hexdigest()[:12]
     folder = Path(root) / f"{config.model}-{config.dataset}-adversarial-{digest}"
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "lock"):  # of two processes that ask for one run the second waits for the first
+    with own_folder(folder, wait=None):  # of two processes that ask for one run the second waits for the first
         if (folder / "record.json").exists():
             return read_record(folder / "record.json"), folder
         return _run(config, folder, on_epoch), folder

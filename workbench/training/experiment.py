@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from lightning_fabric import Fabric, seed_everything
 
 from workbench.data import open_dataset
@@ -23,6 +22,7 @@ from workbench.data.dataset import CrowdDataset
 from workbench.data.noise import NoisyAnnotations
 from workbench.data.patches import ImagePatches, TrainingPatches
 from workbench.io.files import write_json
+from workbench.io.lock import own_folder
 from workbench.io.source import source_digest
 from workbench.losses import build_loss
 from workbench.metrics import mae
@@ -56,8 +56,7 @@ def run_once(
     """
     digest = hashlib.sha256(f"{config.identity}\0{source_digest(__name__)}".encode()).hexdigest()[:12]
     folder = Path(root) / f"{config.model}-{config.loss}-{config.sampler}-{digest}"
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "lock"):  # the system frees it when its holder dies
+    with own_folder(folder, wait=None):  # of two processes that ask for one run the second waits for the first
         return run_experiment(config, folder, on_step=on_step, on_epoch=on_epoch), folder
 
 
