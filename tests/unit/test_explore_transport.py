@@ -58,10 +58,10 @@ def test_each_slider_changes_the_plan_as_it_says(explorer):
     control["cost"].value = "squared"
     assert explorer.solved.cost.max() <= 2
     assert control["eta"].disabled
-    control["plan"].value = "sweeps"
-    control["sweeps"].value = 3
+    control["plan"].value = "iterations"
+    control["iterations"].value = 3
     assert explorer.solved.plan.iterations == 3
-    assert "after 3 sweeps" in explorer.ground.canvas.frame["status"]
+    assert "after 3 iterations" in explorer.ground.canvas.frame["status"]
 
 
 def test_a_plan_that_begins_at_the_last_one_is_that_from_scratch(explorer):

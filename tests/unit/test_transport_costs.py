@@ -53,18 +53,6 @@ def test_pairs_equal_the_matrix(name):
     assert torch.allclose(cost(cells, points).diagonal(), cost.between(cells, points))
 
 
-@pytest.mark.parametrize("name", COSTS)
-@pytest.mark.parametrize("offset", [0.0, 1.0, 0.5])
-def test_rows_of_a_grid_equal_the_matrix(name, offset):
-    points = torch.rand(5, 2, dtype=torch.float64)
-    x, y = torch.rand(4, dtype=torch.float64), torch.rand(3, dtype=torch.float64)
-    cells = torch.stack([x.repeat(3), y.repeat_interleave(4)], 1)
-    cost = TransportCost(name, offset=offset)
-    rows = cost.on_rows((x[:, None] - points[:, 0]).square(), y, points)
-    assert rows.shape == (3, 4, 5)
-    assert torch.allclose(rows.flatten(0, 1), cost(cells, points), rtol=1e-14)
-
-
 def test_exponential_costs_end_at_the_most():
     far = torch.tensor([[0.0, 0.0], [0.3, 0.0], [1.0, 0.0]])
     point = torch.zeros(1, 2)

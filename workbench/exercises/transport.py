@@ -23,7 +23,7 @@ def _one_cell() -> float:
     return float(sinkhorn(_line(0.5)[:, None], _line(1), _line(1), epsilon=0.005, tau=0.5).matrix.sum())
 
 
-def _sweeps() -> float:
+def _iterations() -> float:
     damping = 0.5 / (0.5 + 0.005)
     return math.log(1e-3) / (2 * math.log(damping))
 
@@ -57,10 +57,10 @@ EXERCISES = {
         "exp(-C / (epsilon + 2 tau)): the dearer the way, the less is moved, and both sides pay for the rest.",
     ),
     "100.3": Exercise(
-        "A plain Sinkhorn sweep shrinks the error by (tau / (tau + epsilon)) squared. How many sweeps does a factor of"
-        " 1000 take with tau = 0.5 and epsilon = 0.005?",
-        _sweeps,
-        "log(1/1000) divided by the logarithm of what one sweep leaves.",
+        "One Sinkhorn iteration shrinks the error by (tau / (tau + epsilon)) squared. How many iterations does a factor"
+        " of 1000 take with tau = 0.5 and epsilon = 0.005?",
+        _iterations,
+        "log(1/1000) divided by the logarithm of what one iteration leaves.",
         'Hundreds, not "less than 20": this is why Newton\'s method is worth its price here.',
         tolerance=0.02,
     ),

@@ -10,8 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench.checks import check_positive, check_whole
-from workbench.transport import TransportPlan, cost_matrix, sinkhorn
-from workbench.transport.sweeps import swept
+from workbench.transport import TransportPlan, cost_matrix, sinkhorn, sinkhorn_iterations
 
 SHOWN = 0.98  # share of the moved mass that is drawn
 MOST_LINKS = 1500
@@ -26,21 +25,21 @@ class PlanSetting:
         eta: the interval of the perspective factor; the exponential cost takes the first number.
         epsilon: entropic regularisation, in the unit of the cost.
         tau: weight of the marginals' divergence; None: balanced.
-        sweeps: how many of Sinkhorn's iterations; None: converged.
+        iterations: how many Sinkhorn iterations; None: converged.
     """
 
     cost: str = "perspective"
     eta: tuple[float, float] = (0.6, 0.8)
     epsilon: float = 0.01
     tau: float | None = 0.5
-    sweeps: int | None = None
+    iterations: int | None = None
 
     def __post_init__(self) -> None:
         check_positive(self.epsilon, "epsilon")
         if self.tau is not None:
             check_positive(self.tau, "tau")
-        if self.sweeps is not None:
-            check_whole(self.sweeps, "sweeps")
+        if self.iterations is not None:
+            check_whole(self.iterations, "iterations")
 
 
 @dataclass(frozen=True)
@@ -78,9 +77,9 @@ class SolvedPlan:
         moved = float(self.plan.matrix.sum())
         given = f"{float(self.a.sum()):.2f} in the density, {float(self.b.sum()):g} annotated"
         scaled = ", scaled" if self.setting.tau is None else ""
-        if self.setting.sweeps is not None:
-            sweeps = "1 sweep" if self.setting.sweeps == 1 else f"{self.setting.sweeps} sweeps"
-            how = f"after {sweeps} the rows are off by up to {self.plan.residual:.1%}"
+        if self.setting.iterations is not None:
+            some = "1 iteration" if self.setting.iterations == 1 else f"{self.setting.iterations} iterations"
+            how = f"after {some} the rows are off by up to {self.plan.residual:.1%}"
         else:
             how = "converged" if self.plan.converged else f"not converged, residual {self.plan.residual:.0e}"
         return (
@@ -114,18 +113,18 @@ def solve(
     cost = cost_matrix(setting.cost, (height, width), points, stride=stride, eta=setting.eta, offset=offset)
     start = time.perf_counter()
     if not len(b) or not float(a.sum()):
-        zeros = torch.zeros_like(cost)
-        plan = TransportPlan(zeros, zeros.sum(1), zeros.sum(0), torch.zeros_like(a), torch.zeros_like(b), True, 0, 0.0)
-    elif setting.sweeps is None:
+        plan = TransportPlan.of(torch.zeros_like(cost), torch.zeros_like(a), torch.zeros_like(b))
+    elif setting.iterations is None:
         plan = _converged(cost, a, b, setting, previous)
     else:
-        plan = swept(cost, a, b, epsilon=setting.epsilon, tau=setting.tau, sweeps=setting.sweeps)
+        count = setting.iterations
+        plan = sinkhorn_iterations(cost, a, b, epsilon=setting.epsilon, tau=setting.tau, iterations=count)
     return SolvedPlan(plan, cost, a, b, 1000 * (time.perf_counter() - start), setting)
 
 
 def _converged(cost: Tensor, a: Tensor, b: Tensor, setting: PlanSetting, previous: SolvedPlan | None) -> TransportPlan:
     options: dict[str, Any] = {"epsilon": setting.epsilon, "tau": setting.tau, "tolerance": 1e-5}
-    if previous is not None and previous.setting.sweeps is None and len(previous.b) == len(b):
+    if previous is not None and previous.setting.iterations is None and len(previous.b) == len(b):
         start = previous.plan.column_potential
         plan = sinkhorn(cost, a, b, **options, max_iterations=8, column_potential=start)
         if plan.converged:

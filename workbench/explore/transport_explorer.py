@@ -73,7 +73,7 @@ class TransportExplorer(Explorer):
             eta=tuple(value["eta"]),
             epsilon=value["epsilon"],
             tau=None if value["marginals"] == "balanced" else value["tau"],
-            sweeps=None if value["plan"] == "converged" else value["sweeps"],
+            iterations=None if value["plan"] == "converged" else value["iterations"],
         )
 
     def begin(self, name: str) -> None:
@@ -130,7 +130,7 @@ class TransportExplorer(Explorer):
         canvas.tool, canvas.brush = control["tool"].value, control["brush"].value
         self.ground.stroke = control["stroke"].value
         control["tau"].disabled = control["marginals"].value == "balanced"
-        control["sweeps"].disabled = control["plan"].value == "converged"
+        control["iterations"].disabled = control["plan"].value == "converged"
         control["eta"].disabled = control["cost"].value in ("euclidean", "squared")
         if change.owner not in (control["tool"], control["brush"], control["stroke"]):
             self.update()
@@ -141,17 +141,17 @@ def _controls(setting: PlanSetting, examples: list[str]) -> dict[str, Any]:
     log: dict[str, Any] = {"base": 10.0, "step": 0.05, "readout_format": ".3g"}
     tau = 0.5 if setting.tau is None else setting.tau
     marginals = ("unbalanced", "balanced")
-    plan = ("converged", "sweeps")
+    plan = ("converged", "iterations")
     made: dict[str, Any] = {
         "epsilon": slider(widgets.FloatLogSlider, "ε (blur)", value=setting.epsilon, min=-3, max=0, **log),
         "tau": slider(widgets.FloatLogSlider, "τ (binding)", value=tau, min=-2, max=1, **log),
         "eta": slider(
             widgets.FloatRangeSlider, "η (cost)", value=setting.eta, min=0.05, max=1.5, step=0.05, readout_format=".2g"
         ),
-        "sweeps": slider(widgets.IntSlider, "sweeps", value=setting.sweeps or 5, min=1, max=100),
+        "iterations": slider(widgets.IntSlider, "iterations", value=setting.iterations or 5, min=1, max=100),
         "cost": menu("cost", COSTS, value=setting.cost),
         "marginals": menu("marginals", marginals, value=marginals[setting.tau is None]),
-        "plan": menu("iterations", plan, value=plan[setting.sweeps is not None]),
+        "plan": menu("plan", plan, value=plan[setting.iterations is not None]),
         "example": menu("load", examples),
         "tool": buttons(TOOLS),
         "brush": slider(widgets.FloatSlider, "brush (pixels)", value=10, min=4, max=40, step=1, readout_format=".0f"),
@@ -161,7 +161,7 @@ def _controls(setting: PlanSetting, examples: list[str]) -> dict[str, Any]:
     for name, control in made.items():
         control.add_class(f"explore-{name}")
     made["tau"].disabled = setting.tau is None
-    made["sweeps"].disabled = setting.sweeps is None
+    made["iterations"].disabled = setting.iterations is None
     made["eta"].disabled = setting.cost in ("euclidean", "squared")
     return made
 
@@ -169,7 +169,7 @@ def _controls(setting: PlanSetting, examples: list[str]) -> dict[str, Any]:
 def _arranged(controls: Mapping[str, Any]) -> widgets.HBox:
     """The controls in three columns."""
     columns = (
-        ("epsilon", "tau", "eta", "sweeps"),
+        ("epsilon", "tau", "eta", "iterations"),
         ("cost", "marginals", "plan", "example"),
         ("tool", "brush", "stroke", "clear"),
     )

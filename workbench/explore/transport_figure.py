@@ -76,6 +76,6 @@ def _links(ax: Axes, solved: SolvedPlan, points: Tensor, size: tuple[int, int], 
 def _title(solved: SolvedPlan) -> str:
     setting = solved.setting
     tau = "balanced" if setting.tau is None else f"$\\tau$ = {setting.tau:.3g}"
-    how = "converged" if setting.sweeps is None else f"{setting.sweeps} sweeps"
+    how = "converged" if setting.iterations is None else f"{setting.iterations} iterations"
     cost = f"$\\langle C, P \\rangle$ = {solved.transport_cost:.4g}"
     return f"{setting.cost}, $\\varepsilon$ = {setting.epsilon:.3g}, {tau}, {how}: {cost}"

@@ -24,7 +24,7 @@ from workbench.localization.start import bisection_start, separated
 from workbench.points import cell_centres
 from workbench.tensor_checks import check_not_negative, check_points, check_tensor
 from workbench.transport import TransportCost
-from workbench.transport.screening import screened_plan
+from workbench.transport.screened import screened_plan
 
 OT_M_EPSILONS = (1.0, 0.5, 0.25)
 """Of the default, one after the other, in square cells: a wide kernel sees through the blur of a map, a narrow one sets
@@ -124,8 +124,6 @@ def barycentres(
     people = torch.ones_like(points[:, 0])
     tiny = torch.finfo(density.dtype).tiny
     plan = screened_plan(density, cells, points, people, TransportCost("squared"), epsilon=epsilon, tau=tau, floor=tiny)
-    row, column = plan.support.rows.long(), plan.support.columns.long()
-    mass = plan.log_values.exp() * (density.flatten() > 0)[row]
-    received = torch.zeros_like(people).index_add_(0, column, mass)
-    sums = torch.zeros_like(points).index_add_(0, column, mass[:, None] * cells[row])
+    held = (density.flatten() > 0).to(density)
+    received, sums = plan.transposed @ held, plan.transposed @ (cells * held[:, None])
     return torch.where((received > 1e-9)[:, None], sums / received.clamp(min=1e-9)[:, None], points)

@@ -1,9 +1,9 @@
 """OT-M as the published implementation runs it.
 
-Its transport problem is balanced, with the squared distance over 64 square pixels as cost and the relative entropy.
-The schedule of epsilon starts at the largest cost (or 8) and falls by a factor of 0.75 to 0.01; both potentials are
-updated from the old ones and averaged with them half and half, and one un-averaged update ends it, far from converged.
-It stops once the points move by less than a pixel in the mean and by less than a cell each.
+Its transport problem is balanced, with the squared distance over 64 square pixels as cost and the relative entropy. It
+runs the schedule of :mod:`workbench.transport.published`, from the largest cost (or 8) by factors of 0.75 to
+0.01, and is far from converged at its end. The steps stop once the points move by less than a pixel in the mean
+and by less than a cell each.
 """
 
 import math
@@ -15,8 +15,10 @@ from torch import Tensor
 
 from workbench.points import cell_centres
 from workbench.transport import cost_matrix
+from workbench.transport.published import PublishedSchedule, published_plan
 
-EPSILON, SCALING, LEAST_START = 0.01, 0.75, 8.0
+SCHEDULE = PublishedSchedule(blur=0.01, reach=math.inf, scaling=0.75)
+LEAST_START = 8.0  # epsilon starts at the largest cost, or here
 MOST_STEPS = 16
 NOTHING = 1e-12  # density that counts as none
 
@@ -44,30 +46,11 @@ def official_points(density: Float[Tensor, "h w"], start: Float[Tensor, "n 2"], 
     points = start
     for _ in range(MOST_STEPS):
         cost = cost_matrix("squared", size, points, stride=stride, side=8.0)[held]
-        plan = published_plan(density[held], cost)
-        moved = plan.T @ cells / (plan.sum(0)[:, None] + NOTHING)
+        largest = max(float(cost.max()), LEAST_START)
+        plan = published_plan(cost.__getitem__, density[held], torch.ones_like(cost[0]), SCHEDULE, largest)
+        moved = plan.matrix.T @ cells / (plan.column_marginal[:, None] + NOTHING)
         step = torch.linalg.vector_norm(moved - points, dim=1)
         points = moved
         if float(step.mean()) < 1 and float(step.max()) < stride:
             break
     return points
-
-
-def published_plan(a: Float[Tensor, "n"], cost: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
-    """The plan that the published schedule ends with; every column should receive 1."""
-    largest = max(float(cost.max()), LEAST_START)
-    steps = math.ceil(math.log(EPSILON / largest) / math.log(SCALING))
-    epsilons = [largest, *(largest * SCALING**step for step in range(steps)), EPSILON]
-    log_a, b = a.log()[:, None], torch.zeros_like(cost[0])
-
-    def answers(f: Tensor, g: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-        rows = torch.logsumexp((g - cost) / epsilon, dim=1)
-        columns = torch.logsumexp((f[:, None] - cost) / epsilon + log_a, dim=0)
-        return -epsilon * rows, -epsilon * columns
-
-    f, g = answers(torch.zeros_like(a), b, epsilons[0])
-    for epsilon in epsilons:
-        new_f, new_g = answers(f, g, epsilon)
-        f, g = (f + new_f) / 2, (g + new_g) / 2
-    f, g = answers(f, g, EPSILON)
-    return a[:, None] * ((f[:, None] + g - cost) / EPSILON).exp()

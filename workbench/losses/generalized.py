@@ -10,12 +10,20 @@ from torch import Tensor
 
 from workbench.checks import check_choice, check_positive
 from workbench.losses.base import CrowdLoss
-from workbench.losses.generalized_official import PublishedSchedule, official_terms
-from workbench.losses.generalized_plan import FLOOR, ImplicitShift, row_factor
-from workbench.losses.generalized_terms import DIVERGENCES, Gather, PlanSums, dense_sums, plan_terms, support_sums
+from workbench.losses.generalized_terms import (
+    DIVERGENCES,
+    FLOOR,
+    TRACE,
+    ImplicitShift,
+    Product,
+    density_factor,
+    official_terms,
+    plan_terms,
+)
 from workbench.points import cell_centres
-from workbench.transport import COSTS, TransportCost, column_plan, row_plan
-from workbench.transport.screening import screened_plan
+from workbench.transport import COSTS, TransportCost, TransportPlan, column_plan, row_plan
+from workbench.transport.published import PublishedSchedule, published_plan
+from workbench.transport.screened import screened_plan
 
 PLANS = ("converged", "rows", "columns")
 GRADIENTS = ("section3.3", "implicit")
@@ -41,7 +49,8 @@ class GeneralizedLoss(CrowdLoss):
     ``convention="official"`` follows the published implementation: its own options are ``blur``, ``reach``,
     ``scaling``, ``p`` and ``tau``, the schedule stops before it has converged, cells sit half a cell too far to the
     right and down, the marginals' divergence is counted inside ``transport`` and again outside, the entropy is a mean
-    and is not divided by the batch. See :mod:`workbench.losses.generalized_official`.
+    and is not divided by the batch. See
+    :mod:`workbench.transport.published` and :func:`workbench.losses.generalized_terms.official_terms`.
 
     Args:
         stride: side of a density cell in image pixels.
@@ -158,56 +167,60 @@ class GeneralizedLoss(CrowdLoss):
         most = 1000 * (tau + epsilon)
         return math.inf if 1.5 / min(self.eta) < math.log(most) else most  # no two places are so far apart
 
+    def transport_plan(
+        self, density: Float[Tensor, "h w"], points: Float[Tensor, "n 2"], weights: Float[Tensor, "n"]
+    ) -> tuple[TransportPlan, Tensor]:
+        """The plan between the cells of a map, row by row, and points, and the cost of its entries; both constants."""
+        with torch.no_grad():
+            cost, cells, points = self.geometry((density.shape[0], density.shape[1]), points)
+            a, epsilon = density.flatten(), self.epsilon
+            if self.plan == "converged" and self.convention == "paper" and bool((weights > 0).any()):
+                plan = screened_plan(density, cells, points, weights, cost, epsilon=epsilon, tau=self.tau, floor=FLOOR)
+                assert plan.support is not None
+                return plan, plan.support.cost
+            if self.convention == "official":
+                corners = torch.cat([cells, points]).aminmax(dim=0)
+                diameter = float(torch.linalg.vector_norm(corners.max - corners.min))
+                plan = published_plan(
+                    lambda part: cost(cells[part], points), a, weights, self.schedule, diameter, floor=TRACE
+                )
+                return plan, plan.matrix
+            matrix, zeros = cost(cells, points), (torch.zeros_like(a), torch.zeros_like(weights))
+            if self.plan == "rows":
+                a = a.clamp(min=FLOOR)
+                f = epsilon * (a.log() - torch.logsumexp(-matrix / epsilon, 1))
+                return TransportPlan.of(row_plan(matrix, a, epsilon=epsilon), f, zeros[1]), matrix
+            if self.plan == "columns":
+                g = epsilon * (weights.clamp(min=FLOOR).log() - torch.logsumexp(-matrix / epsilon, 0))
+                return TransportPlan.of(column_plan(matrix, weights, epsilon=epsilon), zeros[0], g), matrix
+            return TransportPlan.of(torch.zeros_like(matrix), *zeros), matrix  # nobody is there
+
     def image_terms(
         self, density: Float[Tensor, "h w"], points: Float[Tensor, "n 2"], weights: Float[Tensor, "n"]
     ) -> dict[str, Float[Tensor, ""]]:
         """Those of ``transport``, ``entropy``, ``pixel`` and ``point`` that count."""
-        height, width = density.shape
-        cost, cells, points = self.geometry((height, width), points)
         options: dict[str, Any] = {"tau": self.tau, "pixel": self.pixel, "point": self.point}
+        plan, cost = self.transport_plan(density.detach(), points, weights)
+        a = density.flatten()
         if self.convention == "official":
-            terms = official_terms(density, cells, points, weights, cost=cost, schedule=self.schedule, **options)
+            terms = official_terms(plan, a, weights, schedule=self.schedule, **options)
         else:
-            terms = self._paper_terms(density, cells, points, weights, cost, options)
+            factors = self._factors(a, plan)
+            terms = plan_terms(plan, cost, a, weights, *factors, epsilon=self.epsilon, **options)
         return {name: value for name, value in terms.items() if self.counted[name]}
 
-    def _paper_terms(
-        self,
-        density: Tensor,
-        cells: Tensor,
-        points: Tensor,
-        b: Tensor,
-        cost: TransportCost,
-        options: dict[str, Any],
-    ) -> dict[str, Tensor]:
-        a, columns = density.flatten(), None
-        with torch.no_grad():
-            sums, power = self._plan(density.detach(), cells, points, b, cost)
-        rows = row_factor(a, power) if power else torch.ones_like(a)
-        if self.gradient == "implicit" and len(b):
-            columns = ImplicitShift.apply(a, *sums.mass, sums.spread, sums.gather, power)
-            held = sums.mass[0].clamp(min=torch.finfo(a.dtype).tiny)
-            rows = rows - power * Gather.apply(columns, sums.spread, sums.gather) / held
-        return plan_terms(sums, a, b, rows, columns, epsilon=self.epsilon, **options)
-
-    def _plan(
-        self, density: Tensor, cells: Tensor, points: Tensor, b: Tensor, cost: TransportCost
-    ) -> tuple[PlanSums, float]:
-        """The plan, and the power of the density that a row of it goes with."""
-        a = density.flatten()
-        if self.plan == "converged" and bool((b > 0).any()):
-            taken = b > 0  # a point of no weight takes nothing
-            plan = screened_plan(
-                density, cells, points[taken], b[taken], cost, epsilon=self.epsilon, tau=self.tau, floor=FLOOR
-            )
-            sums = support_sums(plan if bool(taken.all()) else plan.among(taken))
-            return sums, self.tau / (self.tau + self.epsilon)
-        matrix = cost(cells, points)
+    def _factors(self, a: Tensor, plan: TransportPlan) -> tuple[Tensor, Tensor | None]:
+        """How the rows and the columns of the plan move with the density, see :func:`plan_terms`."""
         if self.plan == "columns":
-            return dense_sums(column_plan(matrix, b, epsilon=self.epsilon), matrix), 0.0
-        if self.plan == "rows":
-            return dense_sums(row_plan(matrix, a.clamp(min=FLOOR), epsilon=self.epsilon), matrix), 1.0
-        return dense_sums(torch.zeros_like(matrix), matrix), 1.0
+            return torch.ones_like(a), None
+        power = 1.0 if self.plan == "rows" else self.tau / (self.tau + self.epsilon)
+        rows = density_factor(a, power)
+        if self.gradient == "section3.3" or plan.support is None:
+            return rows, None
+        products = plan.matrix, plan.transposed
+        columns = ImplicitShift.apply(a, plan.row_marginal, plan.column_marginal, *products, power, FLOOR)
+        held = plan.row_marginal.clamp(min=torch.finfo(a.dtype).tiny)
+        return rows - power * Product.apply(columns, *products) / held, columns
 
     def terms(
         self,

@@ -1,105 +1,111 @@
-r"""The four terms of the generalized loss as functions of vectors.
+r"""The terms of the generalized loss as functions of vectors, for the plan of either convention.
 
 However large a plan is, the loss sees of it a few sums over its rows and columns. A small change of the plan is
 :math:`P_{ij} (\sigma_i + \kappa_j)`: the row factor sigma carries how the row moves with its density, the column
-factor kappa how the potentials move (for the implicit gradient only). Both have the value 1 and 0, so the terms below
+factor kappa how the potentials move (for the implicit gradient only). They have the values 1 and 0, so the terms below
 are exact in value and in their first derivative, and autograd never sees an n x m array.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from workbench.losses.base import in_single
-from workbench.transport.screening import ScreenedPlan
+from workbench.transport import TransportPlan
+from workbench.transport.newton import newton_step
+from workbench.transport.published import PublishedSchedule, row_parts
 
 DIVERGENCES = ("l1", "l2", "kl")
-Product = Callable[[Tensor], Tensor]
-Sums = tuple[Tensor, Tensor]
+FLOOR = 1e-30  # people in a cell: below it the slope of a power of the density, which grows without end, is kept
+TRACE = 1e-20  # what the published implementation adds to the plan in its entropy
 
 
-@dataclass(frozen=True)
-class PlanSums:
-    """What the terms need of a plan; every field a constant.
+def density_factor(density: Float[Tensor, "n"], power: float, floor: float = FLOOR) -> Float[Tensor, "n"]:
+    r"""The factor :math:`(a_i / a_i^0)^p` at :math:`a^0 = a`: 1, with slope :math:`p / a_i`.
 
-    Each pair of sums is over the rows, (n,), and over the columns, (m,).
-
-    Attributes:
-        mass: the marginals of the plan.
-        cost: the sums of cost times plan.
-        negentropy: the sums of P log P.
-        spread: (m,) -> (n,), the product with the plan.
-        gather: (n,) -> (m,), the product with its transpose.
+    Section 3.3 takes :math:`v^*` as a constant and :math:`u^*` as a function of a, so a row of the plan goes as
+    :math:`a_i^\lambda` with :math:`\lambda = \tau / (\tau + \varepsilon)`. At zero that slope is infinite. A density
+    below ``floor`` has the factor 0 and the slope of ``floor``, as its row in the matrix of the plan has.
     """
-
-    mass: Sums
-    cost: Sums
-    negentropy: Sums
-    spread: Product
-    gather: Product
+    fixed = density.detach()
+    return (fixed >= floor).to(fixed) + power * (density - fixed) / fixed.clamp(min=floor)
 
 
-def dense_sums(matrix: Float[Tensor, "n m"], cost: Float[Tensor, "n m"]) -> PlanSums:
-    """The sums of a plan that is held as a matrix."""
-
-    def both(values: Tensor) -> Sums:
-        return values.sum(1), values.sum(0)
-
-    return PlanSums(
-        both(matrix),
-        both(cost * matrix),
-        both(torch.xlogy(matrix, matrix)),
-        lambda x: matrix @ x,
-        lambda y: y @ matrix,
-    )
-
-
-def support_sums(plan: ScreenedPlan) -> PlanSums:
-    """The sums of a plan that is held on the pairs that matter."""
-    support, values = plan.support, plan.log_values.exp()
-    matrix, turned = support.matrix(values), support.transposed(values)
-    ones = values.new_ones(support.shape[1]), values.new_ones(support.shape[0])
-
-    def both(share: Tensor) -> Sums:
-        weighted = share * values
-        return support.matrix(weighted) @ ones[0], support.transposed(weighted) @ ones[1]
-
-    return PlanSums(
-        (matrix @ ones[0], turned @ ones[1]),
-        both(support.cost),
-        both(plan.log_values),
-        lambda x: matrix @ x,
-        lambda y: turned @ y,
-    )
-
-
-class Gather(torch.autograd.Function):
-    """The product with the transposed plan, whose derivative is the product with the plan."""
+class Product(torch.autograd.Function):
+    """A matrix, dense or sparse, times a vector; the transposed matrix gives the derivative."""
 
     @staticmethod
     def forward(
-        context: torch.autograd.function.FunctionCtx, factor: Float[Tensor, "n"], gather: Product, spread: Product
+        context: torch.autograd.function.FunctionCtx,
+        vector: Float[Tensor, "m"],
+        matrix: Float[Tensor, "n m"],
+        transposed: Float[Tensor, "m n"],
+    ) -> Float[Tensor, "n"]:
+        """The product."""
+        context.save_for_backward(transposed)
+        return matrix @ vector
+
+    @staticmethod
+    @in_single
+    def backward(  # type: ignore[override]
+        context: torch.autograd.function.FunctionCtx, gradient: Float[Tensor, "n"]
+    ) -> tuple[Tensor | None, ...]:
+        """The gradient of the vector."""
+        (transposed,) = context.saved_tensors  # type: ignore[attr-defined]
+        return transposed @ gradient, None, None
+
+
+class ImplicitShift(torch.autograd.Function):
+    r"""The change of the column potential with the density, in units of epsilon: zero, with its derivative.
+
+    At the solution :math:`R(g, a) = 0`, so :math:`J \, dg = -\partial_a R \, da` with
+    :math:`J = (I / \lambda - \lambda M) / \varepsilon` and
+    :math:`\partial R_j / \partial a_i = \lambda P_{ij} / (a_i P^\top 1_j)`. J is symmetric in the inner product
+    weighted by the column marginals, so the same conjugate gradients solve the adjoint equation.
+    """
+
+    @staticmethod
+    def forward(
+        context: torch.autograd.function.FunctionCtx,
+        density: Float[Tensor, "n"],
+        rows: Float[Tensor, "n"],
+        columns: Float[Tensor, "m"],
+        matrix: Float[Tensor, "n m"],
+        transposed: Float[Tensor, "m n"],
+        damping: float,
+        floor: float,
     ) -> Float[Tensor, "m"]:
-        """The columns of diag(factor) P."""
-        context.spread = spread  # type: ignore[attr-defined]
-        return gather(factor)
+        """Zeros, for a plan with its marginals; a density below ``floor`` has the slope of ``floor``."""
+        context.save_for_backward(density, rows, columns, matrix, transposed)
+        context.options = damping, floor  # type: ignore[attr-defined]
+        return torch.zeros_like(columns)
 
     @staticmethod
     @in_single
     def backward(  # type: ignore[override]
         context: torch.autograd.function.FunctionCtx, gradient: Float[Tensor, "m"]
     ) -> tuple[Tensor | None, ...]:
-        """The gradient of the factor."""
-        return context.spread(gradient), None, None  # type: ignore[attr-defined]
+        """The gradient of the density, by the adjoint equation."""
+        density, rows, columns, matrix, transposed = context.saved_tensors  # type: ignore[attr-defined]
+        damping, floor = context.options  # type: ignore[attr-defined]
+        tiny = torch.finfo(density.dtype).tiny
+        held, reached = rows.clamp(min=tiny), columns.clamp(min=tiny)
+
+        def share(x: Tensor) -> Tensor:
+            return (transposed @ ((matrix @ x) / held)) / reached
+
+        tolerance = 64 * torch.finfo(density.dtype).eps
+        shift = newton_step(share, reached, gradient / reached, damping, tolerance=tolerance)
+        slope = -damping * (matrix @ shift) / density.clamp(min=floor)
+        return slope, None, None, None, None, None, None
 
 
 def divergence(kind: str, moved: Float[Tensor, "k"], given: Float[Tensor, "k"]) -> Float[Tensor, ""]:
-    r"""How far a marginal of the plan is from what is given, eq. (2), (3) and Fig. 4d.
+    r"""How far a marginal of the plan is from what is given [GL 2], [GL 3], and the third kind of Fig. 4d.
 
-    "l1" :math:`\|p - q\|_1`, "l2" :math:`\|p - q\|_2^2`, "kl" :math:`\sum p \log(p / q) - p + q`.
+    "l2" :math:`\|p - q\|_2^2`, "l1" :math:`\|p - q\|_1`, "kl" :math:`\sum p \log(p / q) - p + q`.
     """
     if kind == "l1":
         return (moved - given).abs().sum()
@@ -111,7 +117,8 @@ def divergence(kind: str, moved: Float[Tensor, "k"], given: Float[Tensor, "k"]) 
 
 
 def plan_terms(
-    sums: PlanSums,
+    plan: TransportPlan,
+    cost: Tensor,
     density: Float[Tensor, "n"],
     people: Float[Tensor, "m"],
     row_factor: Float[Tensor, "n"],
@@ -122,12 +129,13 @@ def plan_terms(
     pixel: str | None,
     point: str | None,
 ) -> dict[str, Float[Tensor, ""]]:
-    r"""The terms of eq. (1).
+    r"""The terms of the loss [GL 1].
 
     .. math:: \langle C, P \rangle - \varepsilon H(P) + \tau D_1(P 1 | a) + \tau D_2(P^\top 1 | b)
 
     Args:
-        sums: the plan's.
+        plan: P, a constant.
+        cost: C, one number an entry of the plan.
         density: (n,), a; differentiable.
         people: (m,), b.
         row_factor: (n,), sigma.
@@ -137,21 +145,82 @@ def plan_terms(
         pixel: the divergence between rows and density, one of ``DIVERGENCES``; None: no such term.
         point: the divergence between columns and people; None: no such term.
     """
-    rows, columns = sums.mass
 
-    def linear(parts: tuple[Tensor, Tensor]) -> Tensor:
-        moved = row_factor @ parts[0]
-        return moved if column_factor is None else moved + column_factor @ parts[1]
+    def linear(weight: Tensor) -> Tensor:
+        moved = row_factor @ plan.row_sums(weight)
+        return moved if column_factor is None else moved + column_factor @ plan.column_sums(weight)
 
-    terms = {"transport": linear(sums.cost)}
+    terms = {"transport": linear(cost)}
     # d(x log x) = (log x + 1) dx; the mass itself has to cancel in the value
-    terms["entropy"] = epsilon * (linear(sums.negentropy) + linear(sums.mass) - linear(sums.mass).detach())
+    mass = row_factor @ plan.row_marginal
+    mass = mass if column_factor is None else mass + column_factor @ plan.column_marginal
+    logs = plan.entries.clamp(min=torch.finfo(density.dtype).tiny).log()
+    terms["entropy"] = epsilon * (linear(logs) + mass - mass.detach())
     if pixel is not None:
-        moved = row_factor * rows
-        moved = moved if column_factor is None else moved + Gather.apply(column_factor, sums.spread, sums.gather)
+        moved = row_factor * plan.row_marginal
+        moved = moved if column_factor is None else moved + Product.apply(column_factor, plan.matrix, plan.transposed)
         terms["pixel"] = tau * divergence(pixel, moved, density)
     if point is not None:
-        moved = Gather.apply(row_factor, sums.gather, sums.spread)
-        moved = moved if column_factor is None else moved + column_factor * columns
+        moved = Product.apply(row_factor, plan.transposed, plan.matrix)
+        moved = moved if column_factor is None else moved + column_factor * plan.column_marginal
         terms["point"] = tau * divergence(point, moved, people)
     return terms
+
+
+def official_terms(
+    plan: TransportPlan,
+    density: Float[Tensor, "n"],
+    people: Float[Tensor, "m"],
+    *,
+    schedule: PublishedSchedule,
+    tau: float,
+    pixel: str | None,
+    point: str | None,
+) -> dict[str, Float[Tensor, ""]]:
+    r"""The terms as the published implementation computes them from its unconverged plan.
+
+    - transport: :math:`(\rho + \varepsilon / 2) [\langle a, 1 - e^{-f / \rho} \rangle + \langle b, 1 - e^{-g / \rho}
+      \rangle]` (balanced: :math:`\langle a, f \rangle + \langle b, g \rangle`), f and g constant;
+    - entropy: blur times the mean of P log P;
+    - pixel: tau times the divergence of the rows of P, here a constant, from a;
+    - point: tau times the divergence of the columns of P from b.
+
+    As f and g are constant, a row of P is proportional to its density. With nobody in the image, transport is the sum
+    of the density, pixel and point are tau times that, and the entropy is zero.
+
+    Args:
+        plan: P, with rows of ``TRACE`` people where there are fewer.
+        density: (n,), a; differentiable.
+        people: (m,), b.
+        schedule: of the solver.
+        tau: weight of the two divergences.
+        pixel: their kind, or None.
+        point: likewise.
+    """
+    if not len(people):
+        mass = density.sum()
+        return {"transport": mass, "entropy": 0 * mass, "pixel": tau * mass, "point": tau * mass}
+    fixed, factor = density.detach(), density_factor(density, 1.0, TRACE)
+    rows = plan.row_marginal
+    shares = (plan.matrix[part] for part in row_parts(*plan.matrix.shape))
+    logs = torch.cat([((share + TRACE).log_() * share).sum(1) for share in shares])
+    logs = torch.where(fixed < TRACE, rows * math.log(TRACE), logs)
+    mass = factor @ rows
+    terms = {
+        "transport": _dual_value(density, plan.row_potential, schedule)
+        + _dual_value(people, plan.column_potential, schedule),
+        "entropy": schedule.blur * (factor @ logs + mass - mass.detach()) / plan.matrix.numel(),
+    }
+    if pixel is not None:
+        terms["pixel"] = tau * divergence(pixel, factor.detach() * rows, density)
+    if point is not None:
+        terms["point"] = tau * divergence(point, Product.apply(factor, plan.transposed, plan.matrix), people)
+    return terms
+
+
+def _dual_value(mass: Tensor, potential: Tensor, schedule: PublishedSchedule) -> Tensor:
+    """One side of the dual."""
+    if schedule.rho == math.inf:
+        return mass @ potential
+    scale = schedule.rho + schedule.blur**schedule.p / 2
+    return mass @ (-scale * torch.expm1(-potential / schedule.rho))

@@ -1,8 +1,8 @@
-"""Optimal transport between a density map and annotated points."""
+"""Optimal transport between a density map and annotated points: every solver, and the plan that they return."""
 
 from workbench.transport.costs import COSTS, TransportCost, cost_matrix
+from workbench.transport.dense import sinkhorn, sinkhorn_iterations
 from workbench.transport.plan import TransportPlan, column_plan, row_plan, shannon_entropy
-from workbench.transport.sinkhorn import sinkhorn
 
 __all__ = [
     "COSTS",
@@ -13,4 +13,5 @@ __all__ = [
     "row_plan",
     "shannon_entropy",
     "sinkhorn",
+    "sinkhorn_iterations",
 ]

@@ -70,19 +70,6 @@ class TransportCost:
         """The cost of positions that broadcast against each other; see :meth:`__call__` for a matrix."""
         return self._of_square(_square_distance(cells, points), self._factor(cells[..., 1], points))
 
-    def on_rows(
-        self, across: Float[Tensor, "w m"], y: Float[Tensor, "h"], points: Float[Tensor, "m 2"]
-    ) -> Float[Tensor, "h w m"]:
-        """The cost of rows of a grid: on a row, the distance downwards and the perspective are the same everywhere.
-
-        Args:
-            across: squares of the distances in x, the same in each row.
-            y: of the rows.
-            points: x and y.
-        """
-        y = y[:, None, None]
-        return self._of_square((y - points[:, 1]).square_() + across, self._factor(y, points))
-
     def bounds(
         self, centres: Float[Tensor, "*n 2"], points: Float[Tensor, "*m 2"], radius: Float[Tensor, "*k"]
     ) -> tuple[Float[Tensor, "*nm"], Float[Tensor, "*nm"]]:

@@ -1,60 +1,21 @@
-r"""Newton's method for entropic transport, on logarithms.
+r"""Newton's method for entropic transport, for a plan in any form.
 
-The row potential is always eliminated: it is the closed-form answer to the column potential g, so that g is all there
-is to solve for. A Sinkhorn sweep is :math:`g \leftarrow g - \lambda \varepsilon R(g)`, :math:`R_j` the logarithm of
-(what column j receives) / (what it should receive); it is a contraction, but a slow one, by
-:math:`\lambda^2 = (\tau / (\tau + \varepsilon))^2`. Newton's method on :math:`R = 0` sums the whole series of sweeps at
-once; see :func:`newton_step`.
+The row potential is eliminated: it is the closed-form answer to the column potential g, the only unknown. An update of
+Sinkhorn's is :math:`g \leftarrow g - \lambda \varepsilon R(g)`, :math:`R_j` the logarithm of (what column j receives) /
+(what it should receive). It shrinks the error only by :math:`\lambda^2 = (\tau / (\tau + \varepsilon))^2`. Newton's
+method on :math:`R = 0` sums the whole series of updates at once; see :func:`newton_step`.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Generic, Protocol, TypeVar, runtime_checkable
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-DIRECT = 128  # columns up to which a dense solve beats conjugate gradients
-
-
-@dataclass(frozen=True)
-class Problem:
-    r"""An entropic transport problem on rows and columns of positive mass.
-
-    The plan is :math:`P_{ij} = \exp((f_i + g_j - C_{ij}) / \varepsilon + \rho_i + \sigma_j)`; rho and sigma are zero
-    for the Shannon entropy, log a and log b for the relative one.
-    """
-
-    cost: Float[Tensor, "n m"]
-    log_a: Float[Tensor, "n"]
-    log_b: Float[Tensor, "m"]
-    epsilon: float
-    tau: float | None
-    relative: bool
-
-    @property
-    def damping(self) -> float:
-        """The exponent lambda of eq. (6); 1 where the marginals must hold."""
-        return 1.0 if self.tau is None else self.tau / (self.tau + self.epsilon)
-
-    def target(self, log_mass: Tensor, potential: Tensor) -> Tensor:
-        """The logarithm of the marginal that belongs to a potential: mass exp(-potential / tau)."""
-        return log_mass if self.tau is None else log_mass - potential / self.tau
-
-    def row_potential(self, g: Float[Tensor, "m"], cost: Tensor, log_a: Tensor) -> Float[Tensor, "n"]:
-        """The row potential that answers g, eq. (6) in logarithms."""
-        scores = (g - cost) / self.epsilon + (self.log_b if self.relative else 0)
-        reached = torch.logsumexp(scores, dim=1)
-        return self.damping * self.epsilon * ((0 if self.relative else log_a) - reached)
-
-    def exponent(self, f: Float[Tensor, "n"], g: Float[Tensor, "m"]) -> Float[Tensor, "n m"]:
-        """The logarithm of the plan."""
-        rows = f / self.epsilon + (self.log_a if self.relative else 0)
-        columns = g / self.epsilon + (self.log_b if self.relative else 0)
-        return rows[:, None] + columns - self.cost / self.epsilon
+DIRECT = 128  # measured on one thread: up to so many columns a dense solve beats conjugate gradients
 
 
 def newton_step(
@@ -110,57 +71,8 @@ def newton_step(
     return scale * damping * (right + damping * share(step))
 
 
-@dataclass(frozen=True)
-class State:
-    """The plan that a column potential gives, and how far it is from the fixed point."""
-
-    f: Float[Tensor, "n"]
-    g: Float[Tensor, "m"]
-    log_plan: Float[Tensor, "n m"]
-    log_rows: Float[Tensor, "n"]
-    log_columns: Float[Tensor, "m"]
-    violation: Float[Tensor, "m"]
-    largest: float
-
-    @property
-    def size(self) -> float:
-        """The largest relative violation."""
-        return float(self.violation.abs().max())
-
-    @property
-    def span(self) -> float:
-        """The largest number that an exponent is made of, in the unit of the cost."""
-        return float(self.f.abs().max() + self.g.abs().max()) + self.largest
-
-    def correction(self, damping: float) -> Float[Tensor, "m"]:
-        """The step that Newton's method takes, in units of epsilon."""
-        half_rows, half_columns = self.log_rows / 2, self.log_columns / 2
-        normal = (self.log_plan - half_rows[:, None] - half_columns).exp()  # its singular values are at most 1
-        root = (half_columns - half_columns.max()).exp().clamp(min=torch.finfo(normal.dtype).tiny)
-
-        if len(root) <= DIRECT and damping < 1:  # balanced plans that fall apart make the matrix singular
-            jacobian = torch.eye(len(root)).to(normal) / damping - damping * (normal.T @ normal)
-            return torch.linalg.solve(jacobian, root * self.violation) / root
-
-        def share(x: Tensor) -> Tensor:
-            return (normal.T @ (normal @ (root * x))) / root
-
-        return newton_step(share, root.square(), self.violation, damping, tolerance=min(0.1, self.size))
-
-
-def evaluate(problem: Problem, g: Float[Tensor, "m"]) -> State:
-    """Answer g with the row potential and measure the columns: the fixed-point equation of the rows holds exactly."""
-    f = problem.row_potential(g, problem.cost, problem.log_a)
-    log_plan = problem.exponent(f, g)
-    log_columns = torch.logsumexp(log_plan, dim=0)
-    violation = log_columns - problem.target(problem.log_b, g)
-    largest = float(problem.cost.abs().max())
-    return State(f, g, log_plan, problem.target(problem.log_a, f), log_columns, violation, largest)
-
-
-@runtime_checkable
-class Step(Protocol):
-    """What :func:`iterate` needs of a state."""
+class Iterate(Protocol):
+    """The plan that a column potential gives, as Newton's method sees it."""
 
     @property
     def g(self) -> Tensor:
@@ -182,76 +94,62 @@ class Step(Protocol):
         """Newton's step in units of epsilon."""
 
 
-AnyState = TypeVar("AnyState", bound=Step)
+AnyIterate = TypeVar("AnyIterate", bound=Iterate)
 
 
 @dataclass(frozen=True)
-class Outcome(Generic[AnyState]):
-    """Where :func:`iterate` ended: the best state, the step Newton's method would still take from it, and how good."""
+class NewtonResult(Generic[AnyIterate]):
+    """Where :func:`newton_method` ended.
 
-    state: AnyState
+    Attributes:
+        best: the iterate of the smallest residual.
+        step: (m,), the step that Newton's method would still take from it.
+        converged: whether the residual reached the tolerance, or rounding.
+        iterations: how many steps were taken.
+        residual: of the best iterate, the larger of its violation and the step in units of epsilon.
+    """
+
+    best: AnyIterate
     step: Float[Tensor, "m"]
     converged: bool
     iterations: int
     residual: float
 
 
-def iterate(
-    evaluate: Callable[[Tensor], AnyState],
+def newton_method(
+    evaluate: Callable[[Tensor], AnyIterate],
     g: Float[Tensor, "m"],
     *,
     damping: float,
     epsilon: float,
     tolerance: float,
     max_iterations: int,
-) -> Outcome[AnyState]:
-    """Newton's method from g; where a step does not bring the violation down, part of it, at last a sweep."""
-    state = evaluate(g)
-    best: Outcome[AnyState] | None = None
+) -> NewtonResult[AnyIterate]:
+    """Newton's method from g. Where a step makes the violation no smaller, a part of it; at last a Sinkhorn update."""
+    now = evaluate(g)
+    best: NewtonResult[AnyIterate] | None = None
     stalled = 0
     for iteration in range(max_iterations + 1):
-        step = epsilon * state.correction(damping)
+        step = epsilon * now.correction(damping)
         length = float(step.abs().max()) / epsilon
         if math.isfinite(length):
-            residual = max(state.size, length)
-        else:  # out of range: a sweep instead, and no estimate of how far it is to the solution
-            residual, step = math.inf, damping * epsilon * state.violation
+            residual = max(now.size, length)
+        else:  # out of range: a plain update instead, and no estimate of the distance to the solution
+            residual, step = math.inf, damping * epsilon * now.violation
         stalled = 0 if best is None or residual < best.residual / 2 else stalled + 1
         if best is None or residual < best.residual:
-            best = Outcome(state, step, residual <= tolerance, iteration, residual)
+            best = NewtonResult(now, step, residual <= tolerance, iteration, residual)
         # what rounding of the exponent (f + g - C) / epsilon leaves
-        rounding = 4 * torch.finfo(g.dtype).eps * (1 + state.span / epsilon)
-        lost = (stalled > 3 and state.size <= rounding) or not math.isfinite(state.size)
+        rounding = 4 * torch.finfo(g.dtype).eps * (1 + now.span / epsilon)
+        lost = (stalled > 3 and now.size <= rounding) or not math.isfinite(now.size)
         if best.converged or iteration == max_iterations or lost:
             break
         for trial in (1.0, 0.3, 0.1, 0.03, 0.01):
-            ahead = evaluate(state.g - trial * step)
-            if ahead.size < state.size:
+            ahead = evaluate(now.g - trial * step)
+            if ahead.size < now.size:
                 break
         else:
-            ahead = evaluate(state.g - damping * epsilon * state.violation)
-        state = ahead
+            ahead = evaluate(now.g - damping * epsilon * now.violation)
+        now = ahead
     assert best is not None
     return replace(best, converged=best.converged or best.residual <= rounding, iterations=iteration)
-
-
-def converge(problem: Problem, g: Float[Tensor, "m"], tolerance: float, max_iterations: int) -> Outcome[State]:
-    """Newton's method on a problem that is held as a matrix."""
-    return iterate(
-        partial(evaluate, problem),
-        g,
-        damping=problem.damping,
-        epsilon=problem.epsilon,
-        tolerance=tolerance,
-        max_iterations=max_iterations,
-    )
-
-
-def annealed(problem: Problem, most: int = 20) -> Float[Tensor, "m"]:
-    """A column potential to start from: epsilon halves from the largest cost down, each time solved roughly."""
-    g = torch.zeros_like(problem.log_b)
-    span = float(problem.cost.max() - problem.cost.min())
-    for power in range(max(math.ceil(math.log2(max(span, problem.epsilon) / problem.epsilon)), 0), 0, -1):
-        coarse = replace(problem, epsilon=problem.epsilon * 2**power)
-        g = converge(coarse, g, 0.1, most).state.g
-    return g

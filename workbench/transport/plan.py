@@ -1,9 +1,11 @@
-"""A transport plan, and the two plans that half an iteration gives."""
+"""A transport plan, which every entropic solver of this package returns, and the two plans of half an iteration."""
 
+import warnings
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench.checks import check_positive
@@ -11,19 +13,78 @@ from workbench.tensor_checks import check_not_negative, check_tensor
 
 
 @dataclass(frozen=True)
-class TransportPlan:
-    """What :func:`workbench.transport.sinkhorn` returns.
+class Support:
+    """The pairs of a row and a column on which a sparse plan may be positive, sorted by row.
 
     Attributes:
-        matrix: (n, m), the mass that moves from row i to column j.
+        rows: (k,), the row of each pair.
+        columns: (k,), its column.
+        cost: (k,), its cost.
+        shape: (n, m).
+    """
+
+    rows: Int[Tensor, "k"]
+    columns: Int[Tensor, "k"]
+    cost: Float[Tensor, "k"]
+    shape: tuple[int, int]
+
+    @cached_property
+    def by_row(self) -> Int[Tensor, "_"]:
+        """Where each row's pairs begin."""
+        return _begins(self.rows, self.shape[0])
+
+    @cached_property
+    def by_column(self) -> tuple[Int[Tensor, "_"], Int[Tensor, "k"], Int[Tensor, "k"]]:
+        """Where each column's pairs begin in the order of columns, that order, and the rows in it."""
+        order = sorting_order(self.columns, self.shape[1])
+        return _begins(self.columns, self.shape[1]), order, self.rows.index_select(0, order)
+
+    def matrix(self, values: Float[Tensor, "k"]) -> Tensor:
+        """The sparse (n, m) matrix with one value a pair."""
+        return _compressed(self.by_row, self.columns, values, self.shape)
+
+    def transposed(self, values: Float[Tensor, "k"]) -> Tensor:
+        """The sparse (m, n) matrix."""
+        begins, order, rows = self.by_column
+        return _compressed(begins, rows, values.index_select(0, order), (self.shape[1], self.shape[0]))
+
+
+def sorting_order(indices: Int[Tensor, "k"], size: int) -> Int[Tensor, "k"]:
+    """The stable order that sorts indices below ``size``; short integers sort several times faster."""
+    return torch.argsort(indices.short() if size < 1 << 15 else indices, stable=True)
+
+
+def _begins(indices: Tensor, size: int) -> Tensor:
+    """Where each of ``size`` groups begins, for sorted indices."""
+    begins = torch.zeros(size + 1, dtype=torch.int32, device=indices.device)
+    torch.cumsum(torch.bincount(indices, minlength=size), 0, out=begins[1:])
+    return begins
+
+
+def _compressed(begins: Tensor, indices: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
+    return torch.sparse_csr_tensor(begins, indices, values, size=shape, check_invariants=False)
+
+
+with warnings.catch_warnings():  # torch says once in a process that these matrices are in beta state
+    warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
+    _compressed(torch.zeros(2, dtype=torch.int32), torch.zeros(0, dtype=torch.int32), torch.zeros(0), (1, 1))
+
+
+@dataclass(frozen=True)
+class TransportPlan:
+    """The result of every entropic solver of this package.
+
+    Attributes:
+        matrix: (n, m), the mass that moves from row i to column j; sparse (CSR) where there is a support.
         row_marginal: (n,), the mass that leaves each row.
         column_marginal: (m,), the mass that arrives at each column.
         row_potential: (n,), f.
         column_potential: (m,), g.
         converged: whether ``residual`` came down to what was asked for, or to rounding.
         iterations: how many times the column potential was updated.
-        residual: the largest relative violation of a fixed-point equation, and the largest step, in units of epsilon,
-            that Newton's method still wants a column potential to make; the larger of the two.
+        residual: the largest relative violation of a fixed-point equation. :func:`workbench.transport.sinkhorn` also
+            counts the largest step, in units of epsilon, that Newton's method would still take.
+        support: the pairs that a sparse matrix holds, with their costs; None: the matrix is dense.
     """
 
     matrix: Float[Tensor, "n m"]
@@ -34,6 +95,58 @@ class TransportPlan:
     converged: bool
     iterations: int
     residual: float
+    support: Support | None = None
+
+    @classmethod
+    def of(
+        cls,
+        matrix: Float[Tensor, "n m"],
+        row_potential: Float[Tensor, "n"],
+        column_potential: Float[Tensor, "m"],
+        *,
+        converged: bool = True,
+        iterations: int = 0,
+        residual: float = 0.0,
+    ) -> "TransportPlan":
+        """The plan of a dense matrix, whose marginals are its sums."""
+        sums = matrix.sum(1), matrix.sum(0)
+        return cls(matrix, *sums, row_potential, column_potential, converged, iterations, residual)
+
+    @classmethod
+    def on(
+        cls,
+        support: Support,
+        values: Float[Tensor, "k"],
+        row_potential: Float[Tensor, "n"],
+        column_potential: Float[Tensor, "m"],
+    ) -> "TransportPlan":
+        """The plan of one value a pair of a support."""
+        matrix = support.matrix(values)
+        rows = matrix @ torch.ones_like(column_potential)
+        columns = support.transposed(values) @ torch.ones_like(row_potential)
+        return cls(matrix, rows, columns, row_potential, column_potential, True, 0, 0.0, support)
+
+    @cached_property
+    def transposed(self) -> Float[Tensor, "m n"]:
+        """The transposed matrix, as dense or sparse as the matrix."""
+        return self.matrix.T if self.support is None else self.support.transposed(self.matrix.values())
+
+    @property
+    def entries(self) -> Tensor:
+        """The numbers that the matrix holds: (n, m), or (k,) on a support."""
+        return self.matrix if self.support is None else self.matrix.values()
+
+    def row_sums(self, weight: Tensor) -> Float[Tensor, "n"]:
+        """The sum over each row of weight times plan, one weight an entry."""
+        if self.support is None:
+            return (weight * self.matrix).sum(1)
+        return self.support.matrix(weight * self.entries) @ torch.ones_like(self.column_marginal)
+
+    def column_sums(self, weight: Tensor) -> Float[Tensor, "m"]:
+        """The sum over each column of weight times plan, one weight an entry."""
+        if self.support is None:
+            return (weight * self.matrix).sum(0)
+        return self.support.transposed(weight * self.entries) @ torch.ones_like(self.row_marginal)
 
 
 def shannon_entropy(matrix: Float[Tensor, "n m"]) -> Float[Tensor, ""]:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from workbench.density import density_map
 from workbench.points import cell_centres
 from workbench.transport import COSTS, TransportCost, sinkhorn
-from workbench.transport.screening import coarse_potential, pooled, screen, screened_plan
-from workbench.transport.support import Support, SupportProblem
+from workbench.transport.dense import coarse_potential
+from workbench.transport.plan import Support
+from workbench.transport.screened import SparseProblem, pooled, screen, screened_plan
 
 OPTIONS = {"epsilon": 0.005, "tau": 0.5, "floor": 1e-30}
 
@@ -31,8 +32,7 @@ def scene(size, count, seed=0, *, clustered=False, dtype=torch.float64):
 
 
 def dense(plan):
-    matrix = torch.zeros(plan.support.shape, dtype=plan.log_values.dtype)
-    return matrix.index_put((plan.support.rows.long(), plan.support.columns.long()), plan.log_values.exp())
+    return plan.matrix.to_dense()
 
 
 @st.composite
@@ -191,7 +191,7 @@ def test_what_is_left_out_is_measured():
     g = sinkhorn(TransportCost()(cells, points), density.flatten(), people, epsilon=0.005, tau=0.5).column_potential
     for reach, verdict in ((30 * 0.005, True), (2 * 0.005, False)):
         support, least = screen((16, 16), cells, points, TransportCost(), g, reach)
-        problem = SupportProblem(support, density.flatten().log(), people.log(), g, least, 0.005, 0.5)
+        problem = SparseProblem(support, density.flatten().log(), people.log(), g, least, 0.005, 0.5)
         assert problem.negligible(g, least + reach, 1e-7) is verdict
         moved = replace(problem, start=g - 0.2 * people.cumsum(0) / 20)
         assert not moved.negligible(g, least + reach, 1e-7)

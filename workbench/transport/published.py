@@ -1,0 +1,190 @@
+r"""The published solver of the generalized loss and of OT-M: a fixed schedule of epsilon, stopped before it converges.
+
+It solves :math:`\min_P \langle C, P \rangle + \varepsilon \mathrm{KL}(P | a b^\top) + \rho \mathrm{KL}(P 1 | a) +
+\rho \mathrm{KL}(P^\top 1 | b)`, so :math:`P_{ij} = a_i b_j \exp((f_i + g_j - C_{ij}) / \varepsilon)`. At each iteration
+epsilon falls by a fixed factor, and both potentials are averaged half and half with their updates; the last update
+is not averaged. :func:`workbench.transport.sinkhorn` with ``entropy="relative"`` converges.
+
+The fast way keeps the Gibbs kernel itself: an iteration is two products of a matrix and a vector, and where epsilon
+halves the next kernel is the square of the last one. Where a product leaves the range of the numbers, the same schedule
+runs on logarithms.
+
+Reference:
+    Feydy et al., "Interpolating between optimal transport and MMD using Sinkhorn divergences", AISTATS 2019.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.checks import check_positive
+from workbench.transport.plan import TransportPlan
+
+PART = 1 << 17  # entries of a part of the kernel
+RANGE = 0.66  # the least product with a kernel is this power of the smallest normal number: 1e-25 in single precision
+
+Answers = Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]
+Costs = Callable[[slice], Float[Tensor, "rows m"]]
+
+
+def row_parts(rows: int, columns: int) -> list[slice]:
+    """The rows of a matrix in parts of ``PART`` entries, whose temporaries stay in the cache."""
+    step = max(PART // max(columns, 1), 1)
+    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+
+@dataclass(frozen=True)
+class PublishedSchedule:
+    """The options of the published solver.
+
+    Attributes:
+        blur: epsilon is blur^p at the end.
+        reach: rho is reach^p; infinity: balanced.
+        scaling: the factor of blur from one iteration to the next.
+        p: the exponent.
+    """
+
+    blur: float = 0.01
+    reach: float = 0.5
+    scaling: float = 0.5
+    p: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("blur", "reach", "scaling", "p"):
+            if name != "reach" or self.reach != math.inf:
+                check_positive(getattr(self, name), name)
+        if self.scaling >= 1:
+            raise ValueError(f"scaling is {self.scaling!r}, expected a number below 1")
+
+    @property
+    def rho(self) -> float:
+        """Weight of the marginals' divergence."""
+        return self.reach**self.p
+
+    def damping(self, epsilon: float) -> float:
+        """The exponent of the update."""
+        return 1.0 if self.rho == math.inf else self.rho / (self.rho + epsilon)
+
+    def epsilons(self, diameter: float) -> list[float]:
+        """One epsilon an iteration: the diameter's twice, then falling, then blur's."""
+        diameter = max(diameter, self.blur)
+        steps = math.ceil(math.log(self.blur / diameter) / math.log(self.scaling))
+        falling = [diameter * self.scaling**step for step in range(steps)]
+        return [value**self.p for value in (diameter, *falling, self.blur)]
+
+
+def published_plan(
+    cost: Costs,
+    a: Float[Tensor, "n"],
+    b: Float[Tensor, "m"],
+    schedule: PublishedSchedule,
+    diameter: float,
+    *,
+    floor: float = 0.0,
+) -> TransportPlan:
+    """The plan that the schedule ends with; no gradient flows through it.
+
+    Args:
+        cost: gives the cost of some rows to all columns.
+        a: (n,), mass of each row, >= 0.
+        b: (m,), mass of each column, >= 0.
+        schedule: the falling epsilons.
+        diameter: the blur at which the schedule starts.
+        floor: rows of less mass are given this much in the matrix of the plan. The potentials do not see it.
+
+    Returns:
+        The plan. ``residual`` is the largest relative violation of the marginal of a row that has mass.
+    """
+    with torch.no_grad():
+        epsilons, held = schedule.epsilons(diameter), a > 0
+        try:
+            f, g, matrix = _by_kernel(cost, a, b, schedule, epsilons, floor)
+        except _OutOfRangeError:
+            f, g, matrix = _by_logarithm(cost(slice(0, len(a))), a, b, schedule, epsilons, floor)
+        plan = TransportPlan.of(matrix, f, g, iterations=len(epsilons) + 1)
+        due = a * (-f / schedule.rho).exp()
+        residual = float((plan.row_marginal / due - 1)[held].abs().max()) if bool(held.any()) else 0.0
+        return replace(plan, residual=residual, converged=residual <= 1e-6)
+
+
+def _potentials(answers: Answers, a: Tensor, b: Tensor, epsilons: list[float]) -> tuple[Tensor, Tensor]:
+    """The first potentials answer zero, the next ones are averaged with their answers, the last ones are answers."""
+    f, g = answers(torch.zeros_like(a), torch.zeros_like(b), epsilons[0])
+    for epsilon in epsilons:
+        new_f, new_g = answers(f, g, epsilon)
+        f, g = (f + new_f) / 2, (g + new_g) / 2
+    return answers(f, g, epsilons[-1])
+
+
+class _OutOfRangeError(ArithmeticError):
+    """A product with the kernel is so small that its rounding, or what underflowed in it, may show."""
+
+
+def _by_kernel(
+    cost: Costs, a: Tensor, b: Tensor, schedule: PublishedSchedule, epsilons: list[float], floor: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Potentials and plan, by :math:`K_{ij} = \exp(-(C_{ij} - c_i) / \varepsilon)`, :math:`c_i = \min_j C_{ij}`.
+
+    Entries end at the smallest normal number, as smaller ones are slow. Powers of 2 are faster than those of e.
+    """
+    if not bool((a > 0).any() and (b > 0).any()):
+        raise _OutOfRangeError
+    tiny, before = torch.finfo(a.dtype).tiny, epsilons[0]
+    lowest, unit = math.log2(tiny), before * math.log(2)
+    log_a, log_b, nearest, kernel = a.log(), b.log(), torch.empty_like(a), a.new_empty(len(a), len(b))
+    for part in row_parts(*kernel.shape):
+        costs = cost(part)
+        least = torch.amin(costs, 1, out=nearest[part]) / unit
+        torch.sub(least[:, None], costs, alpha=1 / unit, out=kernel[part]).clamp_(min=lowest).exp2_()
+
+    def answers(f: Tensor, g: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+        nonlocal before
+        rows, columns = log_a + (f - nearest) / epsilon, log_b + g / epsilon
+        top_row, top_column = rows.amax(), columns.amax()
+        rows, columns = rows.sub_(top_row).exp_(), columns.sub_(top_column).exp_()
+        reached_rows, reached_columns = torch.empty_like(rows), torch.zeros_like(columns)
+        for part in row_parts(*kernel.shape):
+            block = kernel[part]
+            if before == 2 * epsilon:
+                block.clamp_(min=tiny**0.5).mul_(block)
+            elif before != epsilon:
+                block.log2_().mul_(before / epsilon).clamp_(min=lowest).exp2_()
+            torch.mv(block, columns, out=reached_rows[part])
+            reached_columns.addmv_(block.T, rows[part])
+        before = epsilon
+        if not float(torch.minimum(reached_rows.amin(), reached_columns.amin())) > tiny**RANGE:
+            raise _OutOfRangeError
+        scale = -epsilon * schedule.damping(epsilon)
+        new_f = scale * (reached_rows.log_() + top_column - nearest / epsilon)
+        return new_f, scale * (reached_columns.log_() + top_row)
+
+    f, g = _potentials(answers, a, b, epsilons)
+    columns = log_b + g / before
+    rows = ((f - nearest) / before + a.clamp(min=floor).log() + columns.amax()).exp_()
+    if not bool(torch.isfinite(rows).all()):
+        raise _OutOfRangeError
+    columns = columns.sub_(columns.amax()).exp_()
+    for part in row_parts(*kernel.shape):
+        kernel[part].mul_(columns).mul_(rows[part, None])
+    return f, g, kernel
+
+
+def _by_logarithm(
+    cost: Tensor, a: Tensor, b: Tensor, schedule: PublishedSchedule, epsilons: list[float], floor: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same on logarithms, for numbers of any size; where there is no mass to answer, the potential is zero."""
+
+    def answer(matrix: Tensor, mass: Tensor, potential: Tensor, epsilon: float) -> Tensor:
+        kept = mass > 0
+        if not bool(kept.any()):
+            return matrix.new_zeros(len(matrix))
+        reached = torch.logsumexp((potential[kept] - matrix[:, kept]) / epsilon + mass[kept].log(), dim=1)
+        return -epsilon * schedule.damping(epsilon) * reached
+
+    f, g = _potentials(lambda f, g, e: (answer(cost, b, g, e), answer(cost.T, a, f, e)), a, b, epsilons)
+    rows, columns = f / epsilons[-1] + a.clamp(min=floor).log(), g / epsilons[-1] + b.log()
+    return f, g, (rows[:, None] + columns).sub_(cost, alpha=1 / epsilons[-1]).exp_()
