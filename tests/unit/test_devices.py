@@ -42,7 +42,7 @@ def test_two_processes_train_what_one_trains(tmp_path):
 
 
 def test_how_several_devices_are_started(monkeypatch):
-    config = build_config(devices=2, accelerator="cpu", strategy="ddp")
+    config = build_config(devices=2, accelerator="cpu")
     names = []
     monkeypatch.setattr("workbench.training.experiment.Fabric", lambda **options: names.append(options["strategy"]))
     build_fabric(config)
@@ -52,4 +52,5 @@ def test_how_several_devices_are_started(monkeypatch):
     monkeypatch.setattr("workbench.training.experiment.in_notebook", lambda: True)
     build_fabric(config)
     build_fabric(build_config())
-    assert names == ["ddp_spawn", "ddp", "ddp_notebook", "auto"]
+    build_fabric(build_config(devices=2, accelerator="cpu", strategy="ddp_spawn"))
+    assert names == ["ddp_spawn", "ddp", "ddp_notebook", "auto", "ddp_spawn"]

@@ -81,7 +81,9 @@ def test_the_sampler_learns_what_the_model_counts(tmp_path, monkeypatch):
 
 @pytest.mark.bad_input
 def test_samplers_that_need_fixed_patches_say_so(tmp_path):
-    with pytest.raises(ValueError, match=r"'lada' works on patches at places that stay, found TrainingPatches.*per_im"):
+    with pytest.raises(
+        ValueError, match=r"'lada' needs the same patches in every epoch, found TrainingPatches.*per_im"
+    ):
         train(tmp_path, sampler="lada", per_image=None)
 
 

@@ -11,9 +11,10 @@ import torch
 
 from workbench.data import open_dataset
 from workbench.data.patches import TrainingPatches
+from workbench.io.lock import FolderInUseError, own_folder
 from workbench.losses import CrowdLoss, build_loss
 from workbench.models import build_model
-from workbench.models.state_files import write_state
+from workbench.models.state_files import read_state, write_state
 from workbench.sampling import build_sampler
 from workbench.training.checkpoint import random_state, restore_random_state
 from workbench.training.evaluation import evaluate, scores
@@ -120,7 +121,7 @@ def test_kill_9(undisturbed, tmp_path):
     process.stderr.close()
     assert not (folder / "record.json").exists()
     assert same(train(folder)[1], undisturbed[1])
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "record.json", "weights.pt"]
+    assert sorted(path.name for path in folder.glob("[!.]*")) == ["config.json", "record.json", "weights.pt"]
 
 
 def pieces(**options):
@@ -234,10 +235,24 @@ def test_a_full_disk_is_one_error_and_the_old_checkpoint_stays(tmp_path, monkeyp
         ({"model": "unet"}, "unknown model 'unet'"),
         ({"dataset": "crowd"}, "unknown dataset 'crowd'"),
         ({"sampler": "lucky"}, "unknown sampler 'lucky'"),
+        ({"sampler": "la_batch", "per_image": 4, "batch_size": 20}, "batch_size is 20 with 6 groups of 3 bins"),
+        ({"sampler": "la_batch", "per_image": 4, "batch_size": 24, "sampler_options": {"share": 2}}, "share is 2"),
+        ({"sampler": "lada"}, "needs the same patches in every epoch, found TrainingPatches"),
+        ({"loss_options": {"stride": 4}}, "loss_options.stride found, .* it is set by model"),
+        ({"sampler_options": {"seed": 1}}, "sampler_options.seed found, .* it is set by seed"),
+        ({"dataset_options": {"split": "val"}}, "dataset_options.split found, .* it is set by the training"),
+        ({"model_options": {"name": "mcnn"}}, "model_options.name found, .* it is set by model"),
+        ({"loss_options": {1: 2}}, "loss_options is .* valid string"),
+        ({"learning_rate": 1e30}, "learning_rate is 1e"),
+        ({"clip_norm": float("inf")}, "clip_norm is inf"),
+        ({"seed": 2**40}, "seed is 1099511627776"),
+        ({"evaluate_on": "val"}, "images of 'val' choose the weights.*dataset_options.evaluate_on=val"),
+        ({"weights": "none.pt"}, "no file none.pt"),
     ],
 )
-def test_bad_configurations_are_named(tmp_path, options, message):
-    with pytest.raises(ValueError, match=message):
+def test_bad_configurations_are_named_before_anything_is_read(tmp_path, monkeypatch, options, message):
+    monkeypatch.setattr("workbench.training.experiment.open_dataset", None)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
         run_experiment(build_config(**(CONFIG | options)), tmp_path / "run")
     assert not (tmp_path / "run" / "record.json").exists()
 
@@ -246,5 +261,53 @@ def test_bad_configurations_are_named(tmp_path, options, message):
 def test_a_folder_of_another_run_is_refused(tmp_path):
     with pytest.raises(Stop):
         train(tmp_path, stop_at=1)
-    with pytest.raises(ValueError, match="belongs to a run of another configuration"):
-        train(tmp_path, seed=5)
+    with pytest.raises(
+        ValueError, match="another configuration: batch_size is 4 there and 6 here; seed is 0 there and 5 h"
+    ):
+        train(tmp_path, seed=5, batch_size=6)
+
+
+def test_resume_ignores_what_cannot_change_the_result(undisturbed, tmp_path):
+    with pytest.raises(Stop):
+        train(tmp_path, stop_at=3)
+    changes = {"checkpoint_steps": 2, "workers": 1, "accelerator": "auto"}
+    record, weights = train(tmp_path, **(changes if not torch.cuda.is_available() else {"checkpoint_steps": 2}))
+    assert same(weights, undisturbed[1])
+    assert record.history == undisturbed[0].history
+
+
+def test_a_relative_root_is_the_absolute_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    one, other = build_config(root="set", devices=2, strategy="ddp"), build_config(root=str(tmp_path / "set"))
+    assert one.identity == other.identity
+    assert one.differences(build_config(root="set2"))[0].startswith("root is ")
+    assert one.differences(build_config(root="set", precision="bf16-mixed")) == [
+        "precision is '32-true' there and 'bf16-mixed' here"
+    ]
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("content", ["{", "[1]", '{"epochs": 0}', '{"1": 2}'])
+def test_a_damaged_configuration_is_named(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ValueError, match=r"config\.json is not the configuration of a run"):
+        train(tmp_path)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    "field", [{"step": 99}, {"epoch": 7}, {"history": []}, {"seconds": float("nan")}, {"images": -1}, {"best": None}]
+)
+def test_fields_that_fit_no_run_are_refused(tmp_path, field):
+    checkpoint = tmp_path / "checkpoint.pt"
+    fit(**pieces(epochs=1, checkpoint=checkpoint))
+    write_state(checkpoint, read_state(checkpoint) | field)
+    with pytest.raises(ValueError, match=f"is damaged: its {next(iter(field))}.* fits no run of 2 epochs"):
+        fit(**pieces(checkpoint=checkpoint))
+
+
+@pytest.mark.bad_input
+def test_a_folder_has_one_owner(tmp_path):
+    with own_folder(tmp_path), pytest.raises(FolderInUseError, match="is in use by process"):
+        train(tmp_path)
+    assert not (tmp_path / "config.json").exists()

@@ -16,7 +16,7 @@ SAMPLERS: dict[str, str | Builder] = {
     "la_batch": "workbench.sampling.locality:LABatches",
 }
 FIXED = ("offline", "balanced", "adaptive", "lada", "ladp", "la_batch")
-"""Those that remember, partition or zoom samples: they need patches at places that stay."""
+"""Those that remember, partition or zoom samples: they need patches at fixed places."""
 
 __all__ = ["FIXED", "SAMPLERS", "build_sampler", "register_sampler"]
 
@@ -49,8 +49,8 @@ def build_sampler(
         if not isinstance(patches, ImagePatches):
             found = "none" if patches is None else type(patches).__name__
             raise ValueError(
-                f"sampler {name!r} works on patches at places that stay, found {found}; expected ImagePatches "
-                "(per_image of a configuration)"
+                f"sampler {name!r} needs the same patches in every epoch, found {found}; expected ImagePatches: "
+                "set per_image"
             )
         if len(patches) != samples:
             raise ValueError(f"samples is {samples}, but there are {len(patches)} patches; expected the same")

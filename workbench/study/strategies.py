@@ -90,7 +90,7 @@ def strategy_config(
 def scored_patches(config: Config, *, per_image: int = 4) -> ImagePatches:
     """Patches of the test images of a configuration, the same ones for every strategy and seed."""
     size = config.crop if isinstance(config.crop, tuple) else (config.crop, config.crop)
-    data = open_dataset(config.dataset, root=config.root, split=config.evaluate_on, **config.dataset_options)
+    data = open_dataset(config.dataset, root=config.root, split="test", **config.dataset_options)
     return ImagePatches(data, size, per_image=per_image)
 
 

@@ -1,25 +1,56 @@
 """The frozen configuration of an experiment: everything that a run depends on."""
 
 import json
+import os
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from torch import Tensor
 
 from workbench.data import DATASETS
+from workbench.data.dataset import CrowdDataset
+from workbench.data.patches import ImagePatches, TrainingPatches
+from workbench.data.sample import CrowdSample
 from workbench.losses import build_loss
 from workbench.models import build_model
 from workbench.registry import check_options
-from workbench.sampling import SAMPLERS
+from workbench.sampling import SAMPLERS, build_sampler
 from workbench.training.objective import build_objective
 
 Side = Annotated[int, Field(ge=16)]
 
 
+MACHINE = ("devices", "workers", "checkpoint_steps", "accelerator", "strategy")
+"""Keys that say where and how a run is computed; a stopped run goes on with others."""
+
+SET_ELSEWHERE = {
+    "dataset_options": {"name": "dataset", "root": "root", "split": "the training"},
+    "model_options": {"name": "model", "weights": "weights"},
+    "loss_options": {"name": "loss", "stride": "model", "convention": "convention"},
+    "sampler_options": {
+        "name": "sampler",
+        "samples": "dataset",
+        "batch_size": "batch_size",
+        "seed": "seed",
+        "patches": "per_image",
+    },
+}
+"""Options that would come twice, and the key that sets each."""
+
+
 class Config(BaseModel):
     """Everything that a run depends on; frozen, and unknown keys are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     dataset: str = "scenes"
     root: str | None = None
@@ -36,30 +67,55 @@ class Config(BaseModel):
     sampler_options: dict[str, Any] = Field(default_factory=dict)
     noise: Literal["uniform", "gaussian"] | None = None  # of the training annotations, see workbench.data.noise
     noise_amount: float = Field(0.0, ge=0)
-    evaluate_on: Literal["test", "val"] = "test"
     crop: Side | tuple[Side, Side] = 128  # side of a square patch, or (H, W)
-    per_image: int | None = Field(None, ge=1)  # patches at places that stay; None: one at a place of its own each time
+    per_image: int | None = Field(
+        None, ge=1
+    )  # so many patches of each image at fixed places; None: one at a new place each time
     flip: bool = True
     batch_size: int = Field(8, ge=1)
     epochs: int = Field(20, ge=1)
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(1e-4, ge=0)
+    learning_rate: float = Field(1e-3, gt=0, le=1e3)
+    weight_decay: float = Field(1e-4, ge=0, le=1e3)
     schedule: Literal["constant", "cosine", "exponential", "halving"] = "cosine"
     clip_norm: float | None = Field(None, gt=0)
     calibrate: bool = True
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=2**32 - 1)
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
     accelerator: str = "auto"
     devices: int = Field(1, ge=1)
-    strategy: Literal["auto", "ddp"] = "auto"  # several devices: each a process with its share of every batch
+    strategy: Literal["auto", "ddp", "ddp_spawn", "ddp_notebook"] = "auto"  # see experiment.build_fabric
     workers: int = Field(0, ge=0)
     checkpoint_steps: int | None = Field(None, ge=1)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_evaluate_on(cls, values: Any) -> Any:
+        """Weights and runs of earlier versions hold this key; "val" scored the images that chose the weights."""
+        if isinstance(values, dict) and values.get("evaluate_on") == "test":
+            return {key: value for key, value in values.items() if key != "evaluate_on"}
+        return values
+
+    @field_validator("dataset_options", "model_options", "loss_options", "sampler_options")
+    @classmethod
+    def _only_own_options(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        for option, place in SET_ELSEWHERE[str(info.field_name)].items():
+            if option in options:
+                raise ValueError(f"{info.field_name}.{option} found, expected no such option: it is set by {place}")
+        return options
+
     @property
     def identity(self) -> str:
-        """The configuration as one line: two runs of one identity are the same run."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        """What the result depends on, as one line: two runs of one identity are the same run."""
+        values = {key: value for key, value in self.model_dump(mode="json").items() if key not in MACHINE}
+        if self.root is not None:
+            values["root"] = os.path.realpath(self.root)
+        return json.dumps(values, sort_keys=True)
+
+    def differences(self, other: "Config") -> list[str]:
+        """The keys in which the results of ``other`` may differ, each with both values."""
+        mine, theirs = (json.loads(config.identity) for config in (self, other))
+        return [f"{key} is {mine[key]!r} there and {theirs[key]!r} here" for key in mine if mine[key] != theirs[key]]
 
 
 def build_config(**options: Any) -> Config:
@@ -68,6 +124,11 @@ def build_config(**options: Any) -> Config:
     Raises:
         ValueError: one line an unknown key or a value out of range, with what was expected.
     """
+    if "evaluate_on" in options and options["evaluate_on"] != "test":
+        raise ValueError(
+            f"configuration: evaluate_on is {options['evaluate_on']!r}, expected no such key: images of 'val' choose"
+            " the weights. Where a data set has its own validation part, dataset_options.evaluate_on=val scores on it"
+        )
     try:
         return Config(**options)
     except ValidationError as error:
@@ -95,3 +156,36 @@ def check_config(config: Config) -> None:
         stride = build_model(config.model, **config.model_options).stride
     loss = build_loss(config.loss, stride=stride, convention=config.convention, **config.loss_options)
     build_objective(loss, config.relative, config.experts)
+    training_sampler(training_patches(_Blank(), config), config)
+
+
+def training_patches(dataset: CrowdDataset, config: Config) -> TrainingPatches | ImagePatches:
+    """The patches that a configuration trains on, from the images of ``dataset``."""
+    if config.per_image is None:
+        return TrainingPatches(dataset, config.crop, flip=config.flip)
+    size = config.crop if isinstance(config.crop, tuple) else (config.crop, config.crop)
+    return ImagePatches(dataset, size, per_image=config.per_image, seed=config.seed, flip=config.flip)
+
+
+def training_sampler(patches: TrainingPatches | ImagePatches, config: Config) -> Any:
+    """The sampler that a configuration names, over its patches."""
+    return build_sampler(
+        config.sampler,
+        samples=len(patches),
+        batch_size=config.batch_size,
+        seed=config.seed,
+        patches=patches,
+        **config.sampler_options,
+    )
+
+
+class _Blank(CrowdDataset):
+    """One image without anybody: a sampler built over it checks its options before any file is read."""
+
+    names = ("blank",)  # type: ignore[assignment]
+
+    def points(self, index: int) -> Tensor:
+        return torch.zeros(0, 2)
+
+    def __getitem__(self, index: int) -> CrowdSample:
+        return CrowdSample(torch.zeros(3, 16, 16), self.points(index), "blank")

@@ -6,7 +6,6 @@ the same configuration goes on where it stopped, or gives the record if it had e
 """
 
 import hashlib
-import json
 import math
 import os
 import time
@@ -16,14 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from lightning_fabric import Fabric, seed_everything
+from lightning_fabric.utilities.rank_zero import rank_zero_only
 
 from workbench.data import open_dataset
 from workbench.data.dataset import CrowdDataset
 from workbench.data.noise import NoisyAnnotations
-from workbench.data.patches import ImagePatches, TrainingPatches
 from workbench.io.files import write_json
 from workbench.io.lock import own_folder
 from workbench.io.source import source_digest
+from workbench.io.text import read_object
 from workbench.losses import build_loss
 from workbench.metrics import mae
 from workbench.models import CountingModel, build_model
@@ -31,8 +31,7 @@ from workbench.models.state_files import read_state, write_state
 from workbench.models.weights import load_weights
 from workbench.runs import in_notebook
 from workbench.runs.record import Record, Table, Timing, now, read_record, versions
-from workbench.sampling import build_sampler
-from workbench.training.config import Config, build_config
+from workbench.training.config import Config, build_config, check_config, training_patches, training_sampler
 from workbench.training.evaluation import Counted, evaluate, scores
 from workbench.training.health import Trivial
 from workbench.training.loop import Step, build_optimizer, build_schedule, fit, mean_density
@@ -56,7 +55,8 @@ def run_once(
     """
     digest = hashlib.sha256(f"{config.identity}\0{source_digest(__name__)}".encode()).hexdigest()[:12]
     folder = Path(root) / f"{config.model}-{config.loss}-{config.sampler}-{digest}"
-    with own_folder(folder, wait=None):  # of two processes that ask for one run the second waits for the first
+    # of two processes that ask for one run the second waits for the first
+    with own_folder(folder, wait=None, again=True):
         return run_experiment(config, folder, on_step=on_step, on_epoch=on_epoch), folder
 
 
@@ -67,7 +67,7 @@ def run_experiment(
     on_step: OnStep | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> Record:
-    """Train, choose the weights on held-out training images, and score them on the images of ``evaluate_on``.
+    """Train, choose the weights on held-out training images, and score them on the test images.
 
     Args:
         config: the configuration.
@@ -81,11 +81,27 @@ def run_experiment(
 
     Raises:
         ValueError: a key or value of the configuration is not known, or the folder belongs to another run.
+        FolderInUseError: another process trains in the folder.
     """
     folder = Path(folder)
+    check_config(config)
+    # of the processes of one run the first one owns the folder
+    with own_folder(folder, again=True) if is_first_process() else nullcontext():
+        return _run(config, folder, on_step, on_epoch)
+
+
+def is_first_process() -> bool:
+    """Whether this is the first of the processes that a launcher (torchrun, SLURM, Fabric) started, or the only one."""
+    return not getattr(rank_zero_only, "rank", 0)
+
+
+def _run(config: Config, folder: Path, on_step: OnStep | None, on_epoch: OnEpoch | None) -> Record:
+    """Take the record that lies there, or train."""
     known = folder / "config.json"
-    if known.exists() and build_config(**json.loads(known.read_text())) != config:
-        raise ValueError(f"{folder} belongs to a run of another configuration; choose another folder")
+    if known.exists() and (found := _read_config(known).differences(config)):
+        raise ValueError(
+            f"{folder} belongs to a run of another configuration: {'; '.join(found)}; choose another folder"
+        )
     if (folder / "record.json").exists():
         return read_record(folder / "record.json")
     fabric = build_fabric(config)
@@ -94,14 +110,26 @@ def run_experiment(
     return fabric.launch(_train, config, folder, on_step, on_epoch)  # type: ignore[arg-type]
 
 
+def _read_config(path: Path) -> Config:
+    """The configuration of the run that lives beside ``path``.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    try:
+        return build_config(**read_object(path))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not the configuration of a run: {error}") from error
+
+
 def build_fabric(config: Config) -> Fabric:
     """The devices and processes of a run.
 
     Several devices are a process each: forked in a notebook, started by the cluster's own launcher where there is one
-    (SLURM, torchrun), spawned otherwise.
+    (SLURM, torchrun), spawned otherwise. The strategies "ddp_spawn" and "ddp_notebook" are taken as they are.
     """
-    strategy = "auto"
-    if config.devices > 1:
+    strategy: str = config.strategy if config.devices > 1 else "auto"
+    if config.devices > 1 and strategy in ("auto", "ddp"):
         launched = any(name in os.environ for name in ("SLURM_NTASKS", "TORCHELASTIC_RUN_ID"))
         strategy = "ddp" if launched else "ddp_notebook" if in_notebook() else "ddp_spawn"
     return Fabric(accelerator=config.accelerator, devices=config.devices, strategy=strategy, precision=config.precision)
@@ -112,12 +140,19 @@ def _train(fabric: Fabric, config: Config, folder: Path, on_step: OnStep | None,
     started = now()
     seed_everything(config.seed, verbose=False)
 
+    model = build_model(
+        config.model, weights=config.weights, **config.model_options
+    )  # before any image is read: its file may not fit
+
     def data(split: str) -> Any:
         return open_dataset(config.dataset, root=config.root, split=split, **config.dataset_options)
 
-    train, held_out, test = data("train"), data("val"), data(config.evaluate_on)
+    train, held_out, test = data("train"), data("val"), data("test")
     if not test[0].annotated:
-        raise ValueError(f"{config.dataset} has no labels for its {config.evaluate_on} images, set evaluate_on=val")
+        raise ValueError(
+            f"{config.dataset} has no labels for its test images, expected dataset_options.evaluate_on=val "
+            "where the data set has that option: it scores the validation part and chooses weights on training images"
+        )
     for part in (train, held_out, test):
         part.check()
     empty = nobody({"training": train, "validation": held_out, "scored": test})
@@ -127,19 +162,11 @@ def _train(fabric: Fabric, config: Config, folder: Path, on_step: OnStep | None,
         NoisyAnnotations(train, config.noise, amount=config.noise_amount, seed=config.seed) if config.noise else train
     )
     patches = training_patches(shown, config)
-    model = build_model(config.model, weights=config.weights, **config.model_options)
     if config.calibrate and not model.calibrated:  # trained weights bring their own head
         model.calibrate(mean_density(patches, model.stride))
     loss = build_loss(config.loss, stride=model.stride, convention=config.convention, **config.loss_options)
     objective = build_objective(loss, config.relative, config.experts)
-    sampler = build_sampler(
-        config.sampler,
-        samples=len(patches),
-        batch_size=config.batch_size,
-        seed=config.seed,
-        patches=patches,
-        **config.sampler_options,
-    )
+    sampler = training_sampler(patches, config)
     optimizer = build_optimizer(
         model, config.optimizer, learning_rate=config.learning_rate, weight_decay=config.weight_decay
     )
@@ -222,14 +249,6 @@ def predict_mean(train: CrowdDataset, held_out: CrowdDataset) -> Trivial:
     """What predicting the mean count of ``train`` gives on ``held_out``."""
     truth = [float(len(held_out.points(index))) for index in range(len(held_out))]
     return Trivial(mae(truth, [mean_count(train)] * len(truth)), sum(truth) / len(truth))
-
-
-def training_patches(dataset: CrowdDataset, config: Config) -> TrainingPatches | ImagePatches:
-    """The patches that a configuration trains on, from the images of ``dataset``."""
-    if config.per_image is None:
-        return TrainingPatches(dataset, config.crop, flip=config.flip)
-    size = config.crop if isinstance(config.crop, tuple) else (config.crop, config.crop)
-    return ImagePatches(dataset, size, per_image=config.per_image, seed=config.seed, flip=config.flip)
 
 
 def known_scores(results: list[Counted]) -> dict[str, float]:

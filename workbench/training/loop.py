@@ -150,7 +150,7 @@ def fit(
     run = TrainingRun(model, optimizer, schedule, sampler, identity)
     keeps = checkpoint is not None and fabric.is_global_zero  # every process holds the same state
     if checkpoint is not None and checkpoint.exists():
-        run.load(checkpoint)
+        run.load(checkpoint, epochs)
     while run.epoch < epochs:
         started = time.perf_counter()
         network.train()
@@ -261,9 +261,28 @@ class TrainingRun:
             self.seconds += time.perf_counter() - started
         save_checkpoint(path, self.identity, self.parts, {name: getattr(self, name) for name in PROGRESS})
 
-    def load(self, path: Path) -> None:
-        """Go on from a checkpoint; errors as in :func:`~workbench.training.checkpoint.load_checkpoint`."""
-        for name, value in load_checkpoint(path, self.identity, self.parts, PROGRESS).items():
+    def load(self, path: Path, epochs: int) -> None:
+        """Go on from a checkpoint; errors as in :func:`~workbench.training.checkpoint.load_checkpoint`.
+
+        Raises:
+            ValueError: a field that no run of so many epochs can hold.
+        """
+        values = load_checkpoint(path, self.identity, self.parts, PROGRESS)
+        epoch, step, history = (values[name] for name in ("epoch", "step", "history"))
+        sound = {
+            "epoch": type(epoch) is int and 0 <= epoch <= epochs,
+            "step": type(step) is int and 0 <= step <= len(self.parts["sampler"]),
+            "images": type(values["images"]) is int and values["images"] >= 0,
+            "seconds": isinstance(values["seconds"], float) and 0 <= values["seconds"] < math.inf,
+            "sums": isinstance(values["sums"], dict),
+            "history": isinstance(history, list) and len(history) == epoch and all("val_mae" in row for row in history),
+            "best": (values["best"] is not None) == (epoch != 0),
+        }
+        for name, right in sound.items():
+            if not right:
+                found = "" if name == "best" else f" {str(values[name])[:60]}"
+                raise ValueError(f"checkpoint: {path} is damaged: its {name}{found} fits no run of {epochs} epochs")
+        for name, value in values.items():
             setattr(self, name, value)
 
 
