@@ -311,3 +311,10 @@ def test_a_folder_has_one_owner(tmp_path):
     with own_folder(tmp_path), pytest.raises(FolderInUseError, match="is in use by process"):
         train(tmp_path)
     assert not (tmp_path / "config.json").exists()
+
+
+def test_the_other_processes_of_a_run_do_not_ask_for_its_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("workbench.training.experiment.is_first_process", lambda: False)
+    with own_folder(tmp_path):
+        record, _ = train(tmp_path, epochs=1)
+    assert len(record.history) == 1
