@@ -18,7 +18,7 @@ ENTROPIES = ("shannon", "relative")
 
 @dataclass(frozen=True)
 class DenseProblem:
-    r"""An entropic transport problem [GL 1] on rows and columns of positive mass.
+    r"""An entropic transport problem on rows and columns of positive mass.
 
     The plan is :math:`P_{ij} = \exp((f_i + g_j - C_{ij}) / \varepsilon + \rho_i + \sigma_j)`; rho and sigma are zero
     for the Shannon entropy, log a and log b for the relative one.
@@ -33,7 +33,7 @@ class DenseProblem:
 
     @property
     def damping(self) -> float:
-        """The exponent lambda of the update [GL 6]; 1 where the marginals must hold [GL 9]."""
+        """The exponent lambda of an update; 1 where the marginals must hold."""
         return 1.0 if self.tau is None else self.tau / (self.tau + self.epsilon)
 
     def target(self, log_mass: Tensor, potential: Tensor) -> Tensor:

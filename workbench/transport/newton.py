@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-DIRECT = 128  # measured on one thread: up to so many columns a dense solve beats conjugate gradients
+DIRECT = 128  # columns up to which a dense solve is used instead of conjugate gradients
 
 
 def newton_step(
