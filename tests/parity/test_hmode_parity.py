@@ -9,9 +9,11 @@ import torch
 import torch.nn.functional as F
 
 from workbench.losses import relative_local_counting
-from workbench.losses.hmode import hardest_error, importance_loss, total_loss
+from workbench.losses.hmode import hardest_error, importance_loss
+from workbench.losses.l2 import L2Loss
 from workbench.losses.relative import compared_regions, local_error
-from workbench.models import build_model, load_weights
+from workbench.models import ModelOutput, build_model, load_weights
+from workbench.training.objective import Objective, Relative
 
 DATA = Path(__file__).parent / "data"
 REL, GATES, TOTAL = (np.load(DATA / f"hmode_{name}.npz") for name in ("rel", "cv_squared", "trainloss"))
@@ -67,13 +69,45 @@ def test_importance(case):
         assert importance_loss([image[None]], correction=1).item() == pytest.approx(float(wanted), rel=1e-4)
 
 
+class Painted(L2Loss):
+    """A squared error whose targets are given: image by image the map instead of the points."""
+
+    def target(self, points, size, weights=None):
+        return points
+
+
+def trained(maps, target, *, relative=None, **parts):
+    """The terms of a training step of the official convention, from the network's maps and the target maps."""
+    objective = Objective(Painted(stride=1, convention="official"), relative=relative)
+    result = ModelOutput(density=maps[:, -1:], experts=maps[:, :3], groups=maps[:, 3:-1], **parts)
+    return objective.terms(None, None, list(target[:, 0]), result)
+
+
+@pytest.mark.parametrize("case", ["c0", "c1"])
+def test_the_training_step_adds_the_published_relative_loss(case):
+    density, target = maps(case)
+    every = torch.cat([target.expand(-1, 6, -1, -1), density], dim=1)  # of seven maps the last alone is wrong
+    relative = Relative(weight=1.0, region=16 / density.shape[-1])
+    terms = trained(every, target, relative=relative)
+    wanted = 4 * float(REL[f"{case}_relloss"]) / len(density)
+    assert terms["relative"].item() == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("case", ["c0", "c1"])
+def test_the_training_step_sums_the_gates_over_the_batch(case):
+    gate = tensor(GATES[f"{case}_wmaps"])
+    every, target = torch.zeros(len(gate), 7, 4, 4).double(), torch.zeros(len(gate), 1, 4, 4).double()
+    terms = trained(every, target, gates=((gate,), (gate,)))
+    assert len(gate) * terms["importance"].item() == pytest.approx(float(GATES[f"{case}_cv2_official"]), rel=2e-3)
+
+
 @pytest.mark.parametrize("case", ["b1", "b2"])
 def test_the_training_lines(case):
     every = tensor(TOTAL[f"{case}_preds"])[:, :, 0].transpose(0, 1)
     target, attention = tensor(TOTAL[f"{case}_gt"])[:, None], tensor(TOTAL[f"{case}_amp"])
-    terms = total_loss(every, target, attention=attention, convention="official")
+    terms = trained(every, target, attention=attention)
     batch = len(every)
-    assert batch * terms["density"].item() == pytest.approx(float(TOTAL[f"{case}_density_loss_aligned"]), rel=1e-6)
+    assert batch * terms["pixel"].item() == pytest.approx(float(TOTAL[f"{case}_density_loss_aligned"]), rel=1e-6)
     assert batch * terms["attention"].item() == pytest.approx(float(TOTAL[f"{case}_attention_ce_sum"]), rel=1e-6)
     broadcast = float(TOTAL[f"{case}_density_loss_official"]) - float(TOTAL[f"{case}_density_loss_aligned"])
     total = sum(terms.values()) + (broadcast + float(TOTAL[f"{case}_imp"])) / batch

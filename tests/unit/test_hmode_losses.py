@@ -3,8 +3,7 @@ import math
 import pytest
 import torch
 
-from workbench.losses.hmode import attention_loss, enlarge_attention, importance_loss, total_loss
-from workbench.losses.relative import relative_local_counting
+from workbench.losses.hmode import attention_loss, enlarge_attention, importance_loss
 
 
 def half(value):
@@ -58,60 +57,27 @@ def test_importance_is_zero_for_equal_weights_and_none():
     assert importance_loss([torch.zeros(2, 2, 4, 4)]).item() == 0
 
 
-def arguments(dtype=torch.float64):
+@pytest.mark.parametrize("convention", ["paper", "official"])
+def test_gradcheck(convention):
     torch.manual_seed(0)
-    maps = torch.rand(2, 7, 8, 8, dtype=dtype, requires_grad=True)
-    target = torch.rand(2, 1, 8, 8, dtype=dtype)
-    gates = [torch.rand(2, 2, 8, 8, dtype=dtype).softmax(dim=1) for _ in range(3)]
-    return maps, target, gates, torch.rand(2, 1, 2, 2, dtype=dtype) * 0.8 + 0.1
-
-
-def test_the_total_is_the_sum_of_what_it_is_made_of():
-    maps, target, gates, attention = arguments()
-    terms = total_loss(maps, target, gates=gates, attention=attention, region=2)
-    assert list(terms) == ["density", "relative", "attention", "importance"]
-    assert terms["density"].item() == pytest.approx((maps - target).square().mean(dim=(0, 2, 3)).sum().item())
-    single = [relative_local_counting(one, target, region=2) for one in maps.split(1, dim=1)]
-    assert terms["relative"].item() == pytest.approx(sum(single).item())
-    assert terms["attention"].item() == pytest.approx(attention_loss(attention, target).item())
-    assert terms["importance"].item() == pytest.approx(importance_loss(gates).item())
-    weighted = total_loss(maps, target, region=2, weights=[0, 0, 0, 0, 0, 0, 2])
-    assert list(weighted) == ["density", "relative"]
-    assert weighted["relative"].item() == pytest.approx(2 * single[-1].item())
-    assert total_loss(maps, target).keys() == {"density"}
-
-
-def test_float32_and_gradcheck():
-    maps, target, gates, attention = arguments()
-    for convention in ("paper", "official"):
-        # the official term of the hardest regions is a number without gradient, so it is left out there
-        options = {"region": 2 if convention == "paper" else None, "hardest": 16, "convention": convention}
-        assert torch.autograd.gradcheck(
-            lambda m, a, g, options=options: sum(
-                total_loss(m, target[..., :4, :4], gates=[g], attention=a, **options).values()
-            ),
-            [
-                part.requires_grad_()
-                for part in (maps[:, :2, :4, :4].detach(), attention[..., :1, :1], gates[0][..., :2, :2])
-            ],
-        )
-    maps, target, gates, attention = arguments(torch.float32)
-    terms = total_loss(maps, target, gates=gates, attention=attention, region=2)
-    assert all(value.dtype == torch.float32 for value in terms.values())
+    target = torch.rand(2, 1, 4, 4, dtype=torch.float64)
+    attention = (torch.rand(2, 1, 1, 1, dtype=torch.float64) * 0.8 + 0.1).requires_grad_()
+    gate = torch.rand(2, 2, 2, 2, dtype=torch.float64).softmax(dim=1).requires_grad_()
+    official = convention == "official"
+    assert torch.autograd.gradcheck(lambda a: attention_loss(a, target, convention=convention), attention)
+    assert torch.autograd.gradcheck(
+        lambda g: importance_loss([g], per_image=not official, correction=int(official)), gate
+    )
 
 
 @pytest.mark.bad_input
 def test_bad_input():
-    maps, target, _, attention = arguments()
-    with pytest.raises(ValueError, match="weights holds 2 numbers, expected 7"):
-        total_loss(maps, target, weights=[1, 1])
-    with pytest.raises(ValueError, match="maps has shape"):
-        total_loss(maps[..., :4], target)
+    target, attention = torch.rand(2, 1, 8, 8), torch.rand(2, 1, 2, 2)
     with pytest.raises(ValueError, match=r"attention reaches from .* not \[0, 1\]"):
-        attention_loss(attention * 9, target)
+        attention_loss(attention + 9, target)
     with pytest.raises(ValueError, match="do not cover the target's"):
         attention_loss(attention[..., :1], target)
     with pytest.raises(ValueError, match="correction is 2"):
         importance_loss([], correction=2)
     with pytest.raises(ValueError, match="convention is 'mine'"):
-        total_loss(maps, target, convention="mine")
+        attention_loss(attention, target, convention="mine")

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from workbench.losses import build_loss, relative_local_counting
-from workbench.losses.hmode import attention_loss, importance_loss, total_loss
+from workbench.losses.hmode import attention_loss, hardest_error, importance_loss
 from workbench.models import ModelOutput, build_model
 from workbench.training.objective import Experts, Objective, Relative, build_objective
 
@@ -57,26 +57,69 @@ def test_a_network_that_names_nothing_will_do():
     assert list(terms) == ["pixel", "relative"]
 
 
-def test_eq_7():
-    """The paper's total with the squared error summed instead of averaged, from the same tensors."""
+def test_hmode_7():
+    """The total of seven maps, from what it is made of."""
     images, points = batch()
     network = mixture()
     objective = Objective(build_loss("l2", stride=4, sigma=5.0), relative=Relative(weight=1.0))
     _, terms = objective.step(network, images, points)
     target = objective.targets(points, network.result.density)
     assert target.sum().item() == pytest.approx(9, rel=1e-5)
-    wanted = total_loss(
-        network.result.maps(),
-        target,
-        gates=network.result.gates[0],
-        attention=network.result.attention,
-        region=2,
-        threshold=1e-5 * 16,
-    )
     assert terms.keys() == {"pixel", "relative", "attention", "importance"}
-    assert terms["pixel"].item() == pytest.approx(256 * wanted["density"].item(), rel=1e-5)
-    for name in ("relative", "attention", "importance"):
-        assert terms[name].item() == pytest.approx(wanted[name].item(), rel=1e-5)
+    maps = network.result.maps()
+    mean = (maps - target).square().mean(dim=(0, 2, 3)).sum()
+    assert terms["pixel"].item() == pytest.approx(256 * mean.item(), rel=1e-5)
+    single = [relative_local_counting(one, target, region=2).item() for one in maps.split(1, dim=1)]
+    assert terms["relative"].item() == pytest.approx(sum(single), rel=1e-5)
+    attention = attention_loss(network.result.attention, target, threshold=1e-5 * 16)
+    assert terms["attention"].item() == pytest.approx(attention.item(), rel=1e-5)
+    assert terms["importance"].item() == pytest.approx(importance_loss(network.result.gates[0]).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("l2", "hard"), ("bayesian", "absolute"), ("l2", "global")])
+def test_weights_of_the_maps(name, kind):
+    images, points = batch()
+    network, loss = mixture(), build_loss(name, stride=4)
+    relative = Relative(kind=kind, weight=1.0)
+    one = Objective(loss, relative=relative, experts=Experts(attention=0, importance=0, intermediate=False))
+    _, final = one.step(network, images, points)
+    weighted = Experts(attention=0, importance=0, weights=[0, 0, 0, 0, 0, 0, 2])
+    _, twice = Objective(loss, relative=relative, experts=weighted).step(network, images, points)
+    assert twice.keys() == final.keys()
+    for term, value in final.items():
+        assert twice[term].item() == pytest.approx(2 * value.item(), rel=1e-5)
+
+
+def test_the_official_convention():
+    """Terms from what they are made of; the parity tests hold the same convention to the published numbers."""
+    images, points = batch()
+    network = mixture()
+    loss = build_loss("l2", stride=4, convention="official")
+    objective = Objective(loss, relative=Relative(weight=1.0))
+    assert objective.convention == "official"  # the loss's, unless another is asked for
+    assert Objective(loss, convention="paper").convention == "paper"
+    _, terms = objective.step(network, images, points)
+    target, weights = objective.targets(points, network.result.density), (1, 1, 1, 2, 2, 2, 4)
+    maps = network.result.maps().split(1, dim=1)
+    pixel = sum(weight * (one - target).square().sum() / 2 for weight, one in zip(weights, maps, strict=True))
+    assert terms["pixel"].item() == pytest.approx(pixel.item(), rel=1e-5)
+    relative = sum(
+        weight
+        * (relative_local_counting(one, target, region=2, pairs="all") + hardest_error(one, target, region=2).mean())
+        for weight, one in zip(weights, maps, strict=True)
+    )
+    assert terms["relative"].item() == pytest.approx(relative.item(), rel=1e-5)
+    attention = attention_loss(network.result.attention, target, threshold=16e-5, convention="official")
+    assert terms["attention"].item() == pytest.approx(attention.item(), rel=1e-5)
+    importance = importance_loss(network.result.gates[0], per_image=False, correction=1) / 2
+    assert terms["importance"].item() == pytest.approx(importance.item(), rel=1e-5)
+
+
+@pytest.mark.bad_input
+def test_weights_are_one_a_map():
+    images, points = batch()
+    with pytest.raises(ValueError, match=r"experts.weights holds 2 numbers, expected 7"):
+        Objective(build_loss("l2", stride=4), experts=Experts(weights=[1, 1])).step(mixture(), images, points)
 
 
 def test_any_loss_of_every_map():
@@ -144,6 +187,7 @@ def test_a_branch_takes_the_relative_term():
         ({"hardest": 0}, {}, "relative.hardest is 0"),
         ({"widht": 1}, {}, "has no option 'widht', expected one of kind, weight"),
         ({}, {"attention": -1.0}, "experts.attention is -1.0"),
+        ({}, {"weights": [1, -1.0]}, "experts.weights is -1.0"),
         ({}, {"importanc": 1.0}, "has no option 'importanc'"),
     ],
 )
