@@ -1,7 +1,7 @@
 """Density maps from points.
 
 A map sums to the count, at the image's border and at any stride: each person's kernel is normalised over the cells
-of the map, as in eq. (12) of the generalized-loss paper.
+of the map.
 """
 
 import torch
@@ -23,13 +23,13 @@ def density_map(
     weights: Float[Tensor, "n"] | None = None,
     validate: bool = True,
 ) -> Float[Tensor, "h w"]:
-    r"""A Gaussian for each person, normalised over the cells of the map.
+    r"""[GL 12]: a Gaussian for each person, normalised over the cells of the map.
 
     .. math:: a_i = \sum_j b_j \frac{\exp(-\|x_i - y_j\|^2 / 2 \sigma_j^2)}
                                    {\sum_k \exp(-\|x_k - y_j\|^2 / 2 \sigma_j^2)}
 
-    A Gaussian on a grid is the outer product of one Gaussian a row and one a column, so the map is one matrix product
-    of (H, N) and (N, W); nothing is cut off.
+    The paper's :math:`\varepsilon` is :math:`2 \sigma^2`. A Gaussian on a grid is the outer product of a Gaussian
+    over the rows and one over the columns. So the map is one matrix product of (H, N) and (N, W), without truncation.
 
     Args:
         points: (N, 2), x then y, image pixels.
@@ -37,7 +37,7 @@ def density_map(
         sigma: standard deviation in image pixels, one number or one a point (see :func:`adaptive_sigma`).
         stride: side of a cell in image pixels.
         weights: (N,) people per annotation; ones if None.
-        validate: whether the values of points, sigma and weights are checked, which waits for the device.
+        validate: whether the values of points, sigma and weights are checked. The checks wait for the device.
 
     Returns:
         (H, W), people per cell; its sum is the sum of the weights.
@@ -46,7 +46,7 @@ def density_map(
         ValueError: a point outside the map, a sigma that is not above zero, a negative weight.
 
     Reference:
-        Wan, Liu and Chan, "A Generalized Loss Function for Crowd Counting and Localization", CVPR 2021, eq. (12).
+        Wan, Liu and Chan, "A Generalized Loss Function for Crowd Counting and Localization", CVPR 2021, sec. 4.2.
     """
     height, width = size
     check_positive(stride, "stride")
@@ -67,7 +67,7 @@ def density_map(
     kernels = []
     for coordinate, cells in ((y, height), (x, width)):
         centres = cell_axis(cells, stride, dtype=points.dtype, device=points.device)
-        # softmax is the normalised Gaussian, and survives a kernel far narrower than a cell
+        # softmax is the normalised Gaussian; it does not underflow for a kernel far narrower than a cell
         kernels.append(torch.softmax(-(centres - coordinate[:, None]).square() / (2 * variance), dim=1))
     rows, columns = kernels
     if weights is not None:
@@ -87,10 +87,10 @@ def adaptive_sigma(
 
     Args:
         points: (N, 2), image pixels.
-        neighbours: how many neighbours the mean is taken over; fewer where there are fewer people.
-        beta: the factor of the multi-column paper, 0.3.
+        neighbours: number of neighbours that the mean is taken over; fewer if there are fewer people.
+        beta: factor on the mean distance; 0.3 in the paper.
         least: smallest width in pixels, for people annotated on one spot.
-        default: width of somebody alone in the image, in pixels.
+        default: width in pixels for a person alone in the image.
 
     Returns:
         (N,) standard deviations in image pixels.
@@ -115,7 +115,7 @@ def adaptive_sigma(
 def local_counts(density: Float[Tensor, "*batch h w"], region: int) -> Float[Tensor, "*batch r c"]:
     """The number of people in each square region of ``region`` x ``region`` cells.
 
-    A map that is no multiple of the region is extended with empty cells, so the counts sum to the map's sum.
+    A map whose sides are no multiples of the region is extended with empty cells, so the counts sum to the map's sum.
     """
     check_whole(region, "region")
     height, width = density.shape[-2:]

@@ -16,7 +16,7 @@ from workbench.explore.losses_figure import draw_losses
 from workbench.explore.losses_state import Descents, Verdict, judge, named_losses
 from workbench.losses import CrowdLoss
 
-LOSSES = ("l2", "bayesian", "dm_count", "generalized")
+SHOWN = ("l2", "bayesian", "dm_count", "generalized")  # what fits beside one another on a screen
 OWN = "your own"
 STARTS = ("flat", "the density")
 
@@ -40,7 +40,7 @@ class LossesExplorer(Explorer):
 
     def __init__(
         self,
-        losses: Sequence[str | CrowdLoss] | Mapping[str, CrowdLoss] = LOSSES,
+        losses: Sequence[str | CrowdLoss] | Mapping[str, CrowdLoss] = SHOWN,
         density: Float[Tensor, "h w"] | None = None,
         points: Float[Tensor, "n 2"] | None = None,
         *,

@@ -1,4 +1,4 @@
-"""The Bayesian loss: each cell's density is shared among the annotations by their posterior."""
+"""The Bayesian loss: the posterior of the annotations divides each cell's density among them."""
 
 import math
 
@@ -13,7 +13,7 @@ from workbench.tensor_checks import check_points, check_tensor
 from workbench.transport.nearest import as_array, grid, nearest
 
 PAPER_RATIO, OFFICIAL_RATIO = 0.15, 1.0
-CHUNK = 1 << 20  # entries of a cells x annotations block at a time, for the cells that need the log domain
+CHUNK = 1 << 20  # entries of a block of cells x annotations: bounds the memory of the log-domain softmax
 
 
 def background_log_likelihood(
@@ -25,19 +25,20 @@ def background_log_likelihood(
     distance: float,
     convention: str = "paper",
 ) -> Float[Tensor, "h w"]:
-    r"""Log-likelihood of each cell under its dummy background point, at ``distance`` from the nearest annotation.
+    r"""Log-likelihood of each cell under its dummy background point: [GL supp 5], [GL supp 6] and [GL supp 7].
 
-    .. math:: \log \bar k_i = -(d - r_i)^2 / 2 \sigma^2, \quad r_i = \|x_i - y_{\eta(i)}\|
+    .. math:: \bar y_i = y_{\eta(i)} + d \frac{x_i - y_{\eta(i)}}{r_i}, \quad
+              \log \bar k_i = -\frac{\|x_i - \bar y_i\|^2}{\varepsilon} = -\frac{(d - r_i)^2}{\varepsilon}
 
-    which is eq. (7) of the supplement with :math:`\varepsilon = 2 \sigma^2`. The published code has
-    :math:`-d^2 / (2 \sigma^2 r_i^2)` instead.
+    with :math:`r_i = \|x_i - y_{\eta(i)}\|` the distance to the nearest annotation and
+    :math:`\varepsilon = 2 \sigma^2`. The published code has :math:`-d^2 / (2 \sigma^2 r_i^2)` instead.
 
     Args:
         points: (N, 2), at least one, image pixels.
         size: (H, W) of the map in cells.
         sigma: standard deviation in image pixels.
         stride: side of a cell in image pixels.
-        distance: d in image pixels.
+        distance: d, from the nearest annotation to the dummy point, in image pixels.
         convention: "paper" or "official".
     """
     radius = torch.as_tensor(nearest(as_array(points), grid(size, stride))[0]).to(points).reshape(size)
@@ -58,7 +59,16 @@ def posterior(
 
     .. math:: \hat\pi_{ij} = \frac{K_{ij}}{\bar k_i + \sum_k K_{ik}}, \quad K_{ij} = \exp(-\|x_i - y_j\|^2 / 2\sigma^2)
 
-    The whole (N, H, W) array, for pictures and tests; :func:`expected_counts` needs no such array.
+    The background's part is the weight :math:`\bar\omega_i = \bar k_i / (\bar k_i + \sum_k K_{ik})` of
+    [GL supp 4]. In the paper's convention :math:`\bar k_i = \exp(2 d r_i / \varepsilon - d^2 / \varepsilon)
+    K_{i, \eta(i)}` by [GL supp 8], [GL supp 9] and [GL supp 10], so the weight is also
+
+    .. math:: \bar\omega_i = \exp(2 d r_i / \varepsilon - d^2 / \varepsilon) \, \bar\pi_i, \quad
+              \bar\pi_i = \frac{K_{i, \eta(i)}}{\bar k_i + \sum_k K_{ik}}
+
+    which are [GL supp 11] and [GL supp 12]; symbols as in :func:`background_log_likelihood`.
+
+    This function makes the whole (N, H, W) array, for pictures and tests. :func:`expected_counts` does without it.
 
     Args:
         points: (N, 2), at least one, image pixels.
@@ -68,8 +78,7 @@ def posterior(
         background: (H, W) log-likelihoods, see :func:`background_log_likelihood`.
 
     Returns:
-        (N, H, W), or (N + 1, H, W) with a background; sums to one over its first dimension. The background's part
-        is the weight of eq. (4) of the supplement.
+        (N, H, W), or (N + 1, H, W) with a background; sums to one over its first dimension.
 
     Raises:
         ValueError: no points, or a setting out of range.
@@ -102,9 +111,9 @@ def expected_counts(
 ) -> tuple[Float[Tensor, "n"], Float[Tensor, ""]]:
     r"""The people that the density gives to each annotation, :math:`\sum_i \hat\pi_{ij} a_i`, and to the background.
 
-    A Gaussian on a grid is a product of one factor a row and one a column, so the denominators and the sums are
-    matrix products of (H, N) and (N, W). Cells so far from everybody that the product underflows are the exception:
-    those go through a softmax in the log domain.
+    A Gaussian on a grid is a product of a factor for the row and one for the column, so the denominators and the sums
+    are matrix products of (H, N) and (N, W). Where the product underflows, far from everybody, a softmax in the log
+    domain takes its place.
 
     Args:
         density: (H, W), people per cell.
@@ -112,7 +121,7 @@ def expected_counts(
         sigma: standard deviation in image pixels.
         stride: side of a cell in image pixels.
         background: (H, W) log-likelihoods of the background, or None for no background.
-        validate: whether the values of the density are checked, which waits for the device.
+        validate: whether the values of the density are checked. The checks wait for the device.
 
     Returns:
         (N,) expected counts and the background's; together they sum to the density's sum.
@@ -124,7 +133,7 @@ def expected_counts(
     for length, coordinate in ((height, points[:, 1]), (width, points[:, 0])):
         centres = cell_axis(length, stride, dtype=density.dtype, device=density.device)
         exponent = -(centres[:, None] - coordinate).square() / (2 * sigma**2)
-        # denormal results cost a CPU ten times the time of others, and are nothing beside the floor below
+        # denormal numbers are slow on a CPU, and far below the floor of `near` below
         underflow = exponent < math.log(limits.tiny)
         kernels.append(exponent.masked_fill(underflow, 0).exp().masked_fill(underflow, 0))
     rows, columns = kernels
@@ -154,9 +163,14 @@ class BayesianLoss(CrowdLoss):
 
     .. math:: \mathcal{L} = \sum_j \Big| b_j - \sum_i \hat\pi_{ij} a_i \Big| + \sum_i \bar\omega_i a_i
 
-    The first term is the second of eq. (14) of the generalized-loss paper, the second one its eq. (15) and eq. (3)
-    to (7) of the supplement. The weights b_j move the targets alone, as box-overlap ratios do in the published code.
-    An image of nobody is all background: its loss is the sum of the density, with and without a background model.
+    The background term is [GL 15] and [GL supp 3], see :func:`posterior` for the weight. Without it, this is the
+    second term of [GL 14]. The first one, with another background weight
+    :math:`\omega_i = \sum_j \|x_i - y_j\|^2 \hat\pi_{ij}`, comes from transport along the half-iterated plan, [GL 13]:
+    ``GeneralizedLoss(plan="rows", cost="squared")`` computes it. [PML p. 10] writes the loss for the cells of one
+    annotation, :math:`q^\top a + |1^\top a - 1|`.
+
+    The weights b_j change the targets alone, like the box-overlap ratios in the published code. An image of nobody is
+    all background: its loss is the sum of the density, with and without a background model.
 
     Terms: ``points``, ``background``.
 
@@ -166,7 +180,7 @@ class BayesianLoss(CrowdLoss):
             :func:`background_log_likelihood`.
         sigma: standard deviation of an annotation's likelihood in image pixels.
         background: whether there is a background model.
-        background_distance: distance d of the dummy background point in image pixels; None takes the ratio.
+        background_distance: distance d of the dummy background point in image pixels; None: by ``background_ratio``.
         background_ratio: d as a fraction of the image's shorter side; None: 0.15 (paper), 1 (official).
 
     Reference:

@@ -9,7 +9,7 @@ from workbench.losses.base import CrowdLoss
 
 
 def l2_loss(density: Float[Tensor, "h w"], target: Float[Tensor, "h w"]) -> Float[Tensor, ""]:
-    r"""The squared error summed over the cells: :math:`\sum_i (a_i - \tilde a_i)^2`, eq. (11) of the GL paper.
+    r"""[GL 11]: the squared error summed over the cells, :math:`\sum_i (a_i - \tilde a_i)^2`.
 
     Args:
         density: (H, W), people per cell.
@@ -23,16 +23,20 @@ class L2Loss(CrowdLoss):
 
     .. math:: \mathcal{L} = \sum_i (a_i - \tilde a_i)^2, \quad \tilde a_i = \sum_j b_j \mathcal{N}(x_i; y_j, \sigma_j)
 
+    See :func:`l2_loss` for the loss and :func:`workbench.density.density_map` for its target.
+
+    Terms: ``pixel``.
+
     Args:
         stride: side of a density cell in image pixels.
         convention: "paper" and "official" are the same here.
-        kernel: "fixed", one width for everybody; "adaptive", beta times the mean distance to the nearest neighbours.
-        sigma: standard deviation in image pixels of the fixed kernel, and of the adaptive one for somebody alone.
+        kernel: "fixed": one width for everybody. "adaptive": beta times the mean distance to the nearest neighbours.
+        sigma: standard deviation in image pixels of the fixed kernel, and of the adaptive one for a person alone.
         neighbours: number of neighbours of the adaptive kernel.
         beta: factor of the adaptive kernel.
 
     Reference:
-        Wan, Liu and Chan, CVPR 2021, eq. (11) and (12); Zhang et al., CVPR 2016 (adaptive kernel).
+        Wan, Liu and Chan, CVPR 2021, sec. 4.2; Zhang et al., CVPR 2016 (adaptive kernel).
     """
 
     def __init__(

@@ -1,4 +1,7 @@
-"""The proximal mapping loss: divide the density among the annotations, then solve a small problem for each."""
+"""The proximal mapping loss: divide the density among the annotations, then solve one small problem for each.
+
+:mod:`workbench.losses.proximal_patches` divides, :mod:`workbench.losses.proximal_forms` solves.
+"""
 
 from collections.abc import Callable
 
@@ -23,7 +26,7 @@ TAU = {"l1": 2.0, "l2": 10.0, "simplex": 10.0, "kl": 1.0, "p2p": 1.0}
 
 
 class ProximalLoss(CrowdLoss):
-    r"""Proximal mapping loss (PML): divide, eq. (1) and (2) of the slides, then conquer by one of the slides' forms.
+    r"""Proximal mapping loss (PML), [PML 1]: a sum over the patches, each by one of the forms of [PML p. 7].
 
     .. math:: \mathcal{L} = \sum_j \min_{p \in \xi} c^\top p + \tau D(p, \tilde a_j), \quad \xi: 1^\top p = b_j
 
@@ -38,26 +41,26 @@ class ProximalLoss(CrowdLoss):
     gaussian (a - Gaussian)^2                           squared L2, tau = 0   pixel
     ======== ========================================== ===================== ========================
 
-    "l1" is "l2" with tau / abs(1'a - b) for tau: the robust form, and the default. In these two the slides' count
-    term is divided by n, so that a gradient of at most tau / 2n has to hold the background's mean c: a patch of a
-    hundred cells would gain people without end. With ``tau_scale="cells"``, the default, a patch's tau is n times as
-    large, which takes the 1/n away, as the published code does; ``"one"`` is the slides' own tau. Since all costs lie
-    in [0, 1] the default "l1" is then least at b people; still it over-counts where it cannot tell where people are,
-    in proportion to the mean cost.
+    "l1" is "l2" with tau / abs(1'a - b) for tau: the robust form, and the default. In these two forms the slides
+    divide the count term by n, so its gradient in the "l1" form is only tau / 2n. In a patch of a hundred cells this is
+    less than the background term's gradient on the nearest cell, and the patch would gain people without end. With
+    ``tau_scale="cells"``, the default, a patch's tau is n times as large. This cancels the 1/n, as in the published
+    code; ``"one"`` is the slides' own tau. All costs lie in [0, 1], so the default "l1" has its minimum at b people.
+    Where the image does not show how many people there are, it still over-counts, in proportion to the mean cost.
 
-    Nobody in the image: one patch of the whole map with b = 0 and no costs.
+    An image of nobody is one patch of the whole map with b = 0 and no costs.
 
     Args:
         stride: side of a density cell in image pixels.
-        convention: "paper"; "official": the "l1" form with the published costs exp(r / R) - 1, cell centres half a
-            pixel up and to the left, the background term only where the image's density sums to more than one, ties
-            to the first annotation, and twice the density's sum for an image of nobody.
-        form: see above.
+        convention: "paper", or "official": the "l1" form with the published costs exp(r / R) - 1. Cell centres lie half
+            a pixel up and to the left, ties go to the first annotation, the background term counts only where the
+            image's density sums to more than one, and an image of nobody costs twice the density's sum.
+        form: a row of the table above.
         tau: weight of the divergence; None: 2 (l1, the slides' value), 10 (l2, simplex), 1 (kl, p2p).
         tau_scale: "cells" or "one", for l1, l2 and simplex.
         cost: "exponential", "euclidean" or "squared", see :func:`workbench.losses.proximal_patches.divide`.
-        radius: least reach of a patch in image pixels, the distance at which the cost is 1.
-        floor: people added to each cell before the KL divergence, which is infinite at zero density.
+        radius: smallest reach of a patch in image pixels; the cost is 1 at the patch's reach.
+        floor: people added to each cell for the "kl" form, whose divergence is infinite at zero density.
         sigma: standard deviation of the "gaussian" form in image pixels.
 
     Reference:
@@ -100,7 +103,7 @@ class ProximalLoss(CrowdLoss):
         self.sigma = sigma
 
     def patches(self, points: Float[Tensor, "n 2"], size: tuple[int, int], weights: Float[Tensor, "n"]) -> Patches:
-        """The cells of each annotation and what they cost."""
+        """The cells of each annotation and their costs."""
         official = self.convention == "official"
         return divide(
             points,
@@ -120,7 +123,7 @@ class ProximalLoss(CrowdLoss):
     def target(
         self, density: Float[Tensor, "h w"], points: Float[Tensor, "n 2"], weights: Float[Tensor, "n"] | None = None
     ) -> Float[Tensor, "h w"]:
-        """The minimiser p* of every patch, on one map: what the density is drawn towards; sums to the people."""
+        """The minimisers p* of all patches on one map. The density is drawn towards it; it sums to the people."""
         density = density.detach()
         height, width = density.shape
         people = density.new_ones(len(points)) if weights is None else weights.to(density)
@@ -135,7 +138,7 @@ class ProximalLoss(CrowdLoss):
     def image_terms(
         self, density: Float[Tensor, "h w"], points: Float[Tensor, "n 2"], weights: Float[Tensor, "n"]
     ) -> dict[str, Float[Tensor, ""]]:
-        """The form's terms, see the table of the class."""
+        """The terms of the form, see the table of the class."""
         height, width = density.shape
         official = self.convention == "official"
         if official and not len(points):

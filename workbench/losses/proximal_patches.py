@@ -1,4 +1,4 @@
-"""The divide stage of the proximal mapping loss: which cells belong to which annotation, and what each costs."""
+"""The divide stage of the proximal mapping loss: the annotation that each cell belongs to, and the cell's cost."""
 
 import math
 from collections.abc import Callable
@@ -17,17 +17,17 @@ COSTS: dict[str, Callable[[Array], Array]] = {
     "squared": np.square,
     "published": np.expm1,
 }
-TIE = 1e-9  # pixels: far above the rounding of distances in float64, far below what an annotation resolves
+TIE = 1e-9  # pixels: above the rounding errors of distances in float64, below the precision of any annotation
 
 
 @dataclass(frozen=True)
 class Patches:
-    """Cells divided among the annotations: E entries, one a cell and the patch it belongs to, and K patches.
+    """Cells divided among the annotations: K patches, and E entries of one cell in one patch each.
 
     Attributes:
         cell: (E,) index of each entry's cell in the flattened map.
         patch: (E,) index of its patch.
-        share: (E,) part of the cell's density that belongs to the patch; None where no cell is shared.
+        share: (E,) part of the cell's density that belongs to the patch; None if no cell is shared.
         cost: (E,) cost c_i of the cell in its patch.
         distance: (E,) from the cell's centre to the patch's annotation, in image pixels.
         people: (K,) people of the patch, b_j.
@@ -48,7 +48,7 @@ class Patches:
         return flat if self.share is None else flat[self.cell] * self.share
 
     def join(self, values: Float[Tensor, "e"], size: tuple[int, int]) -> Float[Tensor, "h w"]:
-        """The map that entries make together: the sum over the patches of each cell."""
+        """The map of the entries' values: for each cell the sum over its patches."""
         return values.new_zeros(math.prod(size)).index_add(0, self.cell, values).reshape(size)
 
     def sum(self, values: Float[Tensor, "e"]) -> Float[Tensor, "k"]:
@@ -56,12 +56,12 @@ class Patches:
         return values.new_zeros(len(self.people)).index_add(0, self.patch, values)
 
     def least(self, values: Float[Tensor, "e"]) -> Float[Tensor, "k"]:
-        """The least entry of each patch."""
+        """The smallest entry of each patch."""
         return values.new_zeros(len(self.people)).scatter_reduce(0, self.patch, values, "amin", include_self=False)
 
     @property
     def centred_cost(self) -> Float[Tensor, "e"]:
-        """The cost less its mean over the patch."""
+        """The cost minus its mean over the patch."""
         return self.cost - (self.sum(self.cost) / self.cells)[self.patch]
 
 
@@ -76,29 +76,36 @@ def divide(
     fair: bool = True,
     offset: float = 0.5,
 ) -> Patches:
-    r"""Give each cell to its nearest annotation, eq. (2) of the slides, and price it.
+    r"""[PML 2]: give each cell to its nearest annotation, and give it a cost.
+
+    .. math:: \mathcal{X}_j = \{i \mid \|x_i - y_j\| \le \|x_i - y_k\| \; \forall k\}
 
     The cost grows with the distance r in units of the patch's reach: :math:`c_i = h(r_i / R_j)` with
-    :math:`R_j = \max(\max_i r_i, \text{radius})` and h(t) = (exp(t) - 1) / (e - 1), t or t squared. All of it lies in
-    [0, 1], so that no cell is more than 1 below its patch's mean: with more the people of a patch would grow without
-    end, since each of them on the cheapest cell gains more by cost than the count takes.
+    :math:`R_j = \max(\max_i r_i, \text{radius})` and h(t) = (exp(t) - 1) / (e - 1), t or t squared. All costs lie in
+    [0, 1], so no cell's cost is more than 1 below the mean of its patch. With a larger difference, a person added on
+    the cheapest cell would lower the background term by more than it raises the count term, and the people of the
+    patch would grow without end.
 
-    Eq. (2) leaves ties open, and annotations without any cell. The rule here: annotations on one spot are one
-    annotation of their summed weight; a cell equally near to several spots is shared among them equally; and the
-    people of an annotation whose patch is empty (nearer ones take every centre) join the nearest annotation that has
-    cells, again in equal parts where several are equally near. So everybody counts in some patch, and neither the
-    order of the annotations nor a mirrored image makes a difference.
+    The equation says nothing about ties and about annotations without a cell. The rule here:
+
+    - Annotations on one spot are one annotation of their summed weight.
+    - A cell that is equally near to several spots is shared equally among them.
+    - An annotation may have no cell, because others are nearer to every centre. Its people join the nearest annotation
+      that has cells, in equal parts if several are equally near.
+
+    So every person counts in some patch, and the result does not depend on the order of the annotations or on
+    mirroring the image.
 
     Args:
-        points: (N, 2) image pixels; with none, the whole map is one patch of nobody and of cost zero.
+        points: (N, 2) image pixels. Without any, the whole map is one patch of nobody and of cost zero.
         size: (H, W) of the map in cells.
         stride: side of a cell in image pixels.
-        weights: (N,) people per annotation; the results are on its device, in its dtype.
+        weights: (N,) people per annotation. The results are on its device and have its dtype.
         cost: "exponential", "euclidean" or "squared"; "published" is exp(t) - 1, up to 1.72.
-        radius: least reach of a patch in image pixels.
-        fair: whether that rule holds; without it, the first of equally near annotations takes the cell, and an
-            annotation without a cell keeps its people, in an empty patch.
-        offset: where a cell's centre lies, in cells.
+        radius: smallest reach of a patch in image pixels.
+        fair: True: the rule above. False: the first of equally near annotations takes the cell, and an annotation
+            without a cell keeps its people, in an empty patch.
+        offset: place of a cell's centre within the cell, in cells.
     """
     height, width = size
     count = height * width
@@ -136,7 +143,7 @@ def divide(
 
 
 def _assign(spots: Array, cells: Array, fair: bool) -> tuple[Indices, Indices, Array, Array]:
-    """Entries (cell, spot, share, distance): one a cell; if fair, one for each spot where several are equally near."""
+    """Entries (cell, spot, share, distance). If fair, a cell has an entry for each of its nearest spots, else one."""
     every = np.arange(len(cells))
     if len(spots) == 1:
         distance, spot = nearest(spots, cells)
@@ -147,7 +154,7 @@ def _assign(spots: Array, cells: Array, fair: bool) -> tuple[Indices, Indices, A
     if not len(tied):
         return every, spot, np.ones(len(cells)), distance
     count = 2
-    while True:  # as many neighbours as it takes to see a farther one
+    while True:  # ask for more neighbours until one of them is farther than the tie
         count = min(2 * count, len(spots))
         distances, closest = neighbours(spots, cells[tied], count)
         equal = distances <= distances[:, :1] + TIE

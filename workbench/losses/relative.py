@@ -1,4 +1,4 @@
-"""Relative local counting: hard-predicted regions of an image shall be in the order of their true counts (REL)."""
+"""Relative local counting (REL): the hard-predicted regions of an image should keep the order of their true counts."""
 
 import torch
 from jaxtyping import Float, Int
@@ -25,25 +25,26 @@ def relative_local_counting(
     choose: str = "hard",
     counts: Float[Tensor, "b 1 h w"] | None = None,
 ) -> Float[Tensor, ""]:
-    r"""The relative local counting loss, eq. (2), the mean over the batch.
+    r"""[HMoDE 2]: the relative local counting loss, the mean over the batch.
 
     .. math:: L_{Rel} = \sum_{i=1}^{3} \sum_{x_j \in LX_i} \max(0, x_{j+3} - x_j)
 
-    The x are the predicted counts of the S regions of the largest squared error, in the descending order of their true
-    counts. Comparing those three places apart is splitting the list into three interleaved sub-lists. Regions of one
-    true count have no order; they are listed by their predicted counts, which costs nothing between two of them and
-    makes the loss independent of where they lie. Which regions are compared, and in what order, has no gradient.
+    The x are the predicted counts of the S regions with the largest squared errors, in the descending order of their
+    true counts. Counts three places apart are compared, which splits the list into three interleaved sub-lists. Regions
+    with equal true counts have no order. They are listed by their predicted counts: then two of them cost nothing, and
+    the loss does not depend on where they lie. The choice of the regions and their order have no gradient.
 
     Args:
         density: (B, 1, H, W), people per cell.
         target_density: (B, 1, H, W), people per cell.
-        region: w, side of a square region in cells; the paper takes an eighth of the image's side. A map that is no
-            multiple of it is extended with empty cells.
-        hardest: S, number of regions compared; all of them where there are fewer.
+        region: w, side of a square region in cells; the paper takes an eighth of the image's side. A map whose sides
+            are no multiples of it is extended with empty cells.
+        hardest: S, number of regions compared; all of them if there are fewer.
         sublists: number of interleaved sub-lists.
-        pairs: "adjacent", eq. (2); "all", every pair of a sub-list, as the published code compares.
-        choose: "hard", the S regions of the largest error; "random", any S (RR of Table IX).
-        counts: (B, 1, H, W), a second map to take the predicted counts from (DB of Table IX); ``density`` if None.
+        pairs: "adjacent": neighbours in a sub-list, as in the paper. "all": every pair of a sub-list, as in the
+            published code.
+        choose: "hard": the S regions of the largest error. "random": any S regions (RR of Table IX).
+        counts: (B, 1, H, W), a second map that gives the predicted counts (DB of Table IX); ``density`` if None.
 
     Returns:
         A scalar in people.
@@ -80,7 +81,7 @@ def relative_errors(
     choose: str = "hard",
     counts: Float[Tensor, "b 1 h w"] | None = None,
 ) -> Float[Tensor, "b"]:
-    """Eq. (2) for each image; arguments and errors as in :func:`relative_local_counting`."""
+    """The loss of each image; arguments and errors as in :func:`relative_local_counting`."""
     check_maps(density, target_density)
     check_whole(sublists, "sublists")
     check_choice(pairs, PAIRS, "pairs")
@@ -94,9 +95,9 @@ def relative_errors(
 
 
 def order_violations(listed: Float[Tensor, "b s"], *, sublists: int = 3, pairs: str = "adjacent") -> Float[Tensor, "b"]:
-    """By how many people lists of counts rise where they should fall, summed over their interleaved sub-lists."""
+    """The people by which lists of counts rise where they should fall, summed over their interleaved sub-lists."""
     length = listed.shape[1]
-    total = 0 * listed.sum(dim=1)  # a zero with a gradient, where there is nothing to compare
+    total = 0 * listed.sum(dim=1)  # a zero with a gradient, in case there is nothing to compare
     furthest = length if pairs == "all" else sublists + 1
     for distance in range(sublists, min(furthest, length), sublists):
         total = total + (listed[:, distance:] - listed[:, :-distance]).clamp(min=0).sum(dim=1)
@@ -113,7 +114,7 @@ def compared_regions(
     choose: str = "hard",
     counts: Float[Tensor, "b 1 h w"] | None = None,
 ) -> Int[Tensor, "b s"]:
-    """Places of the compared regions, row by row, in the descending order of their true counts.
+    """Indices of the compared regions in the descending order of their true counts; regions count row by row.
 
     Arguments as in :func:`relative_local_counting`.
     """
@@ -124,7 +125,7 @@ def compared_regions(
         error = torch.rand_like(error)
     truth = local_counts(target_density, region).flatten(1)
     predicted = local_counts(density if counts is None else counts, region).flatten(1)
-    # ties go by true, then by predicted count: regions that are told apart by neither are worth the same
+    # ties in the error go by true, then by predicted count; regions with both equal give the same loss
     by_count = descending(truth, first=descending(predicted))
     hard = descending(error, first=by_count)[:, :hardest]
     rank = by_count.argsort(dim=1).gather(1, hard)
@@ -139,7 +140,7 @@ def local_error(
 
 
 def descending(values: Tensor, *, first: Tensor | None = None) -> Tensor:
-    """Places of a row's values from the largest down; equal ones in the order of ``first``."""
+    """Indices that sort each row from the largest value down; equal values in the order of ``first``."""
     if first is None:
         return values.argsort(dim=1, descending=True, stable=True)
     return first.gather(1, values.gather(1, first).argsort(dim=1, descending=True, stable=True))

@@ -1,4 +1,4 @@
-"""What relative local counting is compared with in Table IX: global ranking, absolute local counts, nested patches."""
+"""The losses that Table IX compares with relative local counting: absolute counts, global and nested ranking."""
 
 import torch
 from jaxtyping import Float
@@ -30,20 +30,20 @@ def global_ranking(
 
     .. math:: \hat P_{ij} = \mathrm{softmax}_j\left(\frac{(B + 1 - 2i) c_j - \sum_k |c_j - c_k|}{\tau}\right),
 
-    whose row i says which image has the i-th largest count. Images of one true count share their ranks.
+    whose row i says which image has the i-th largest count. Images with equal true counts share their ranks.
 
     Args:
         density: (B, 1, H, W), people per cell.
         target_density: (B, 1, H, W), people per cell.
-        temperature: in people; the smaller, the harder the ranking.
+        temperature: in people; a smaller one makes the permutation matrix harder.
 
     Returns:
         A scalar, the mean over the ranks; zero for a batch of one.
 
     Reference:
         Yang et al., "Weakly-Supervised Crowd Counting Learns from Sorting Rather Than Locations", ECCV 2020 (the
-        comparison); Grover et al., "Stochastic Optimization of Sorting Networks via Continuous Relaxations", ICLR 2019,
-        eq. (5) (the relaxation).
+        comparison); Grover et al., "Stochastic Optimization of Sorting Networks via Continuous Relaxations", ICLR 2019
+        (the relaxation).
     """
     check_maps(density, target_density)
     check_positive(temperature, "temperature")
@@ -64,11 +64,11 @@ def nested_windows(
     Args:
         size: (height, width) of the image in pixels.
         smaller: how many windows follow the largest that fits.
-        factor: of the side from one to the next.
-        anchor: share of the image's sides within which, around its centre, the point is drawn.
+        factor: side of a window as a share of the window around it.
+        anchor: the point is drawn from a box around the image's centre; the box's sides as a share of the image's.
 
     Returns:
-        (left, top, side) of each window in pixels; drawn from torch's own generator.
+        (left, top, side) of each window in pixels. The point is drawn from torch's own generator.
     """
     height, width = size
     check_whole(min(size), "the image's shorter side", least=2)
@@ -88,7 +88,7 @@ def nested_windows(
 def nested_ranking(counts: Float[Tensor, "b p"]) -> Float[Tensor, ""]:
     r"""MD: a window counts at least as many people as the window inside it, :math:`\sum_p \max(0, c_{p+1} - c_p)`.
 
-    On windows of one non-negative map this is zero by itself, so the counts must come from a prediction of each window.
+    Windows cut from one non-negative map always fulfil this, so each window needs a prediction of its own.
 
     Args:
         counts: (B, P), the predicted counts of nested windows, the largest first.
