@@ -17,6 +17,7 @@ from workbench.models import build_model
 from workbench.models.state_files import read_state, write_state
 from workbench.sampling import build_sampler
 from workbench.training.checkpoint import random_state, restore_random_state
+from workbench.training.config import patch_size
 from workbench.training.evaluation import evaluate, scores
 from workbench.training.experiment import build_config, run_experiment
 from workbench.training.loop import (
@@ -318,3 +319,25 @@ def test_the_other_processes_of_a_run_do_not_ask_for_its_folder(tmp_path, monkey
     with own_folder(tmp_path):
         record, _ = train(tmp_path, epochs=1)
     assert len(record.history) == 1
+
+
+@pytest.mark.parametrize(
+    ("dataset", "sides", "crop", "size"),
+    [
+        ("scenes", (300, 400), None, (128, 128)),
+        ("scenes", (64, 96), None, (96, 96)),
+        ("folder", (300, 400), None, (256, 256)),
+        ("folder", (60, 90), None, (96, 96)),
+        ("folder", (300, 400), 64, (64, 64)),
+        ("folder", (300, 400), (64, 96), (64, 96)),
+    ],
+)
+def test_patches_without_a_crop_fit_the_images(dataset, sides, crop, size):
+    class Images:
+        def __len__(self):
+            return 1
+
+        def size_of(self, index):
+            return sides
+
+    assert patch_size(Images(), build_config(dataset=dataset, crop=crop)) == size

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from workbench.reports.published import PAPERS, published_files, read_published
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 ROUNDING = 0.0011
 """F1, precision and recall are printed with three digits: their harmonic mean may differ by this much."""
@@ -48,7 +48,7 @@ def _impossible(tables: "DataFrame") -> list[Erratum]:
     keys = ["paper", "table", "method", "backbone", "dataset"]
     rows = tables.pivot_table(index=keys, columns="metric", values="value").reset_index()
     found = []
-    for row in rows.to_dict("records"):
+    for _, row in rows.iterrows():
         where = f"{row['paper']}, Table {row['table']}: {_name(row)}"
         if row["RMSE"] < row["MAE"]:
             printed = f"MAE {row['MAE']:g}, RMSE {row['RMSE']:g}"
@@ -64,13 +64,13 @@ def _impossible(tables: "DataFrame") -> list[Erratum]:
 def _contradictions(tables: "DataFrame") -> list[Erratum]:
     """Methods that two papers quote with different results on one data set."""
     found = []
-    for key, rows in tables.groupby(["method", "backbone", "dataset", "metric"], sort=True):
+    for _, rows in tables.groupby(["method", "backbone", "dataset", "metric"], sort=True):
         low, high = rows["value"].min(), rows["value"].max()
         if rows["paper"].nunique() == 1 or high - low <= AGREE * high:
             continue
         where = "; ".join(f"{paper}, Table {table}" for paper, table in zip(rows["paper"], rows["table"], strict=True))
-        named = _name(dict(zip(("method", "backbone", "dataset"), key[:3], strict=True)))
-        printed = f"{named}, {key[3]}: " + ", ".join(f"{value:g}" for value in rows["value"])
+        named = _name(rows.iloc[0])
+        printed = f"{named}, {rows['metric'].iloc[0]}: " + ", ".join(f"{value:g}" for value in rows["value"])
         found.append(Erratum(where, printed, "The papers quote different results for one method on one data set."))
     return found
 
@@ -85,6 +85,6 @@ def _listed() -> list[Erratum]:
     ]
 
 
-def _name(row: dict[str, str]) -> str:
+def _name(row: "Series[str]") -> str:
     """Method, backbone and data set, without those that are not given."""
     return ", ".join(part for part in (row["method"], row["backbone"], row["dataset"]) if part)

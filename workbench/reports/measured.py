@@ -150,8 +150,8 @@ def describe(setting: str) -> str:
     length = f", {options['length']} images" if "length" in options else ""
     width = "" if kept["width"] == 1 else f", width {kept['width']:g}"
     noise = f", noise {kept['noise_amount']:g}" if kept.get("noise") else ""
-    crop = kept.get("crop", 128)
-    crop = "" if crop == 128 else f", crop {' x '.join(map(str, crop)) if isinstance(crop, list) else crop}"
+    crop = kept.get("crop")
+    crop = "" if crop is None else f", crop {' x '.join(map(str, crop)) if isinstance(crop, list) else crop}"
     batch = "" if kept.get("batch_size", 8) == 8 else f", batch {kept['batch_size']}"
     patches = "" if kept.get("per_image") is None else f", {kept['per_image']} patches an image"
     return f"{what}{length}, {kept.get('epochs', '?')} epochs{width}{crop}{batch}{patches}{noise}"

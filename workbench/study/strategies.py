@@ -17,7 +17,7 @@ from workbench.data.patches import ImagePatches
 from workbench.data.sample import collate
 from workbench.metrics import group_means
 from workbench.sampling.epochs import count_groups
-from workbench.training.config import Config, build_config
+from workbench.training.config import Config, build_config, patch_size
 from workbench.training.evaluation import count_people, inference
 
 STRATEGIES = {
@@ -89,9 +89,8 @@ def strategy_config(
 
 def scored_patches(config: Config, *, per_image: int = 4) -> ImagePatches:
     """Patches of the test images of a configuration, the same ones for every strategy and seed."""
-    size = config.crop if isinstance(config.crop, tuple) else (config.crop, config.crop)
     data = open_dataset(config.dataset, root=config.root, split="test", **config.dataset_options)
-    return ImagePatches(data, size, per_image=per_image)
+    return ImagePatches(data, patch_size(data, config), per_image=per_image)
 
 
 def patch_errors(model: nn.Module, patches: ImagePatches, *, batch_size: int = 32) -> np.ndarray:
