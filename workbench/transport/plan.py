@@ -76,6 +76,7 @@ class TransportPlan:
 
     Attributes:
         matrix: (n, m), the mass that moves from row i to column j; sparse (CSR) where there is a support.
+        transposed: (m, n), the same transposed, as dense or sparse as the matrix.
         row_marginal: (n,), the mass that leaves each row.
         column_marginal: (m,), the mass that arrives at each column.
         row_potential: (n,), f.
@@ -88,6 +89,7 @@ class TransportPlan:
     """
 
     matrix: Float[Tensor, "n m"]
+    transposed: Float[Tensor, "m n"]
     row_marginal: Float[Tensor, "n"]
     column_marginal: Float[Tensor, "m"]
     row_potential: Float[Tensor, "n"]
@@ -110,7 +112,7 @@ class TransportPlan:
     ) -> "TransportPlan":
         """The plan of a dense matrix, whose marginals are its sums."""
         sums = matrix.sum(1), matrix.sum(0)
-        return cls(matrix, *sums, row_potential, column_potential, converged, iterations, residual)
+        return cls(matrix, matrix.T, *sums, row_potential, column_potential, converged, iterations, residual)
 
     @classmethod
     def on(
@@ -121,15 +123,9 @@ class TransportPlan:
         column_potential: Float[Tensor, "m"],
     ) -> "TransportPlan":
         """The plan of one value a pair of a support."""
-        matrix = support.matrix(values)
-        rows = matrix @ torch.ones_like(column_potential)
-        columns = support.transposed(values) @ torch.ones_like(row_potential)
-        return cls(matrix, rows, columns, row_potential, column_potential, True, 0, 0.0, support)
-
-    @cached_property
-    def transposed(self) -> Float[Tensor, "m n"]:
-        """The transposed matrix, as dense or sparse as the matrix."""
-        return self.matrix.T if self.support is None else self.support.transposed(self.matrix.values())
+        matrix, transposed = support.matrix(values), support.transposed(values)
+        sums = matrix @ torch.ones_like(column_potential), transposed @ torch.ones_like(row_potential)
+        return cls(matrix, transposed, *sums, row_potential, column_potential, True, 0, 0.0, support)
 
     @property
     def entries(self) -> Tensor:
