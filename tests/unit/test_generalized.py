@@ -7,6 +7,7 @@ import torch
 
 from workbench.density import density_map
 from workbench.losses import build_loss
+from workbench.losses.base import most_people
 from workbench.losses.l2 import l2_loss
 from workbench.transport import cost_matrix, shannon_entropy, sinkhorn
 
@@ -194,6 +195,7 @@ def extremes(dtype):
         "a thousand times": (1000 * density, points),
         "a thousandth": (density / 1000, points),
         "1e-30": (0 * density + 1e-30, points),
+        "as many people as allowed": (density / density.sum() * 0.9 * most_people(dtype), points),
         "half empty": (density * (density > density.median()), points),
         "1 x 1": (density[..., :1, :1], points[:1] / 8),
         "1 x 1 and no density": (0 * density[..., :1, :1], points[:1] / 8),

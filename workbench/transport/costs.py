@@ -1,9 +1,9 @@
 r"""What it costs to move density from a cell to a point.
 
-The papers' costs are functions of *normalised* coordinates: image pixels divided by the side of the (square) crop, so
-that a crop is the unit square whatever its size. A map that is not square is divided by its longer side, which keeps
-distances isotropic. Each cost is a function of the distance between cell and point and, for the perspective-guided
-one, of how high in the image both are.
+The papers' costs are functions of *normalised* coordinates: image pixels divided by the side of the square crop. So a
+crop is the unit square, whatever its size. The coordinates of a map that is not square are divided by its longer side,
+which keeps distances isotropic. Each cost depends on the distance between cell and point. The perspective-guided cost
+also depends on how high in the image both are.
 """
 
 import math
@@ -22,26 +22,26 @@ COSTS = ("perspective", "exponential", "euclidean", "squared")
 
 @dataclass(frozen=True)
 class TransportCost:
-    r"""A transport cost between normalised positions.
+    r"""A transport cost between normalised positions; "perspective" is [GL 4].
 
     ============= ===================================================================
     "euclidean"   :math:`d = \|x - y\|_2`
     "squared"     :math:`d^2`
     "exponential" :math:`\exp(d / \eta) - o`
-    "perspective" :math:`\exp(d / \eta(x, y)) - o`, eq. (4);
+    "perspective" :math:`\exp(d / \eta(x, y)) - o` with
                   :math:`\eta = \eta_0 + (\eta_1 - \eta_0) (h_x + h_y) / 2`
     ============= ===================================================================
 
-    The height :math:`h` is 0 at the top of the image, where people are far away and moving density is dear, and 1 at
-    its bottom.
+    The height :math:`h` is 0 at the top of the image and 1 at its bottom. At the top people are far away, and moving
+    density costs more.
 
     Args:
         name: one of ``COSTS``.
         eta: the interval of the perspective factor; the exponential cost takes the first number.
-        offset: the constant o that is subtracted from the exponential costs. Eq. (4) has none, so that density exactly
-            on a point costs 1; the published implementation has 1.
+        offset: the constant o that is subtracted from the exponential costs. The paper has none, so density exactly on
+            a point costs 1; the published implementation has 1.
         height: the image's height in normalised units, what ``h`` is measured in.
-        most: exponential costs end here.
+        most: greater exponential costs are set to this.
 
     Reference:
         Wan, Liu and Chan, "A Generalized Loss Function for Crowd Counting and Localization", CVPR 2021, sec. 3.2.
@@ -73,13 +73,13 @@ class TransportCost:
     def bounds(
         self, centres: Float[Tensor, "*n 2"], points: Float[Tensor, "*m 2"], radius: Float[Tensor, "*k"]
     ) -> tuple[Float[Tensor, "*nm"], Float[Tensor, "*nm"]]:
-        """The least and the greatest cost from anywhere within ``radius`` of a centre, or less and more than that."""
+        """A lower and an upper bound of the cost from anywhere within ``radius`` of a centre."""
         distance = _square_distance(centres, points).sqrt_()
         factor = self._factor(centres[..., 1], points)
         shift = abs(self._half) * radius if self.name == "perspective" else 0
         low = self._of_distance((distance - radius).clamp_(min=0), factor + shift)
         least = factor - shift
-        if isinstance(least, Tensor):  # above the image it may be anything
+        if isinstance(least, Tensor):  # above the image the factor may fall below zero
             least.clamp_(min=torch.finfo(least.dtype).tiny)
         high = self._of_distance(distance.add_(radius), least)
         return (low.square_(), high.square_()) if self.name == "squared" else (low, high)

@@ -157,12 +157,12 @@ def row_plan(
     epsilon: float,
     column_potential: Float[Tensor, "m"] | None = None,
 ) -> Float[Tensor, "n m"]:
-    r"""The plan after the first half of an iteration: each row's mass shared among the columns.
+    r"""The plan after the first half of an iteration [GL 10]: each row's mass shared among the columns.
 
     .. math:: \hat P_{ij} = \Big[\frac{a}{K v}\Big]_i K_{ij} v_j,
               \quad K = e^{-C / \varepsilon}, \; v = e^{g / \varepsilon}
 
-    Eq. (10); with :math:`v = 1` and the squared distance the posterior of the Bayesian loss, sec. 4.3.
+    With :math:`v = 1` and the squared distance, the shares of a row are the posterior of the Bayesian loss, sec. 4.3.
 
     Args:
         cost: (n, m).
@@ -185,12 +185,13 @@ def column_plan(
     epsilon: float,
     row_potential: Float[Tensor, "n"] | None = None,
 ) -> Float[Tensor, "n m"]:
-    r"""The plan after the other half of an iteration: each column's mass spread over the rows.
+    r"""The plan after the second half of an iteration [GL 10]: each column's mass spread over the rows.
 
     .. math:: \tilde P_{ij} = u_i K_{ij} \Big[\frac{b}{K^\top u}\Big]_j,
               \quad K = e^{-C / \varepsilon}, \; u = e^{f / \varepsilon}
 
-    Eq. (10); with :math:`u = 1` and the squared distance the Gaussian density map of variance epsilon / 2, sec. 4.2.
+    With :math:`u = 1` and the squared distance, its row sums are the Gaussian density map of variance epsilon / 2,
+    sec. 4.2.
 
     Args:
         cost: (n, m).

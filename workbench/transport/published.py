@@ -1,13 +1,8 @@
 r"""The published solver of the generalized loss and of OT-M: a fixed schedule of epsilon, stopped before it converges.
 
 It solves :math:`\min_P \langle C, P \rangle + \varepsilon \mathrm{KL}(P | a b^\top) + \rho \mathrm{KL}(P 1 | a) +
-\rho \mathrm{KL}(P^\top 1 | b)`, so :math:`P_{ij} = a_i b_j \exp((f_i + g_j - C_{ij}) / \varepsilon)`. At each iteration
-epsilon falls by a fixed factor, and both potentials are averaged half and half with their updates; the last update
-is not averaged. :func:`workbench.transport.sinkhorn` with ``entropy="relative"`` converges.
-
-The fast way keeps the Gibbs kernel itself: an iteration is two products of a matrix and a vector, and where epsilon
-halves the next kernel is the square of the last one. Where a product leaves the range of the numbers, the same schedule
-runs on logarithms.
+\rho \mathrm{KL}(P^\top 1 | b)`, so :math:`P_{ij} = a_i b_j \exp((f_i + g_j - C_{ij}) / \varepsilon)`.
+:func:`workbench.transport.sinkhorn` with ``entropy="relative"`` solves the same problem until it has converged.
 
 Reference:
     Feydy et al., "Interpolating between optimal transport and MMD using Sinkhorn divergences", AISTATS 2019.
@@ -65,27 +60,21 @@ class PublishedSchedule:
         """Weight of the marginals' divergence."""
         return self.reach**self.p
 
-    def damping(self, epsilon: float) -> float:
-        """The exponent of the update."""
-        return 1.0 if self.rho == math.inf else self.rho / (self.rho + epsilon)
+    def step(self, epsilon: float) -> float:
+        """What the logarithm of a product with the kernel is multiplied by to give a potential."""
+        return -epsilon if self.rho == math.inf else -epsilon * self.rho / (self.rho + epsilon)
 
     def epsilons(self, diameter: float) -> list[float]:
         """One epsilon an iteration: the diameter's twice, then falling, then blur's."""
         diameter = max(diameter, self.blur)
         steps = math.ceil(math.log(self.blur / diameter) / math.log(self.scaling))
-        falling = [diameter * self.scaling**step for step in range(steps)]
-        return [value**self.p for value in (diameter, *falling, self.blur)]
+        return [value**self.p for value in (diameter, *(diameter * self.scaling**k for k in range(steps)), self.blur)]
 
 
 def published_plan(
-    cost: Costs,
-    a: Float[Tensor, "n"],
-    b: Float[Tensor, "m"],
-    schedule: PublishedSchedule,
-    diameter: float,
-    *,
-    floor: float = 0.0,
-) -> TransportPlan:
+    cost: Costs, a: Float[Tensor, "n"], b: Float[Tensor, "m"], schedule: PublishedSchedule, diameter: float,
+    *, floor: float = 0.0,
+) -> TransportPlan:  # fmt: skip
     """The plan that the schedule ends with; no gradient flows through it.
 
     Args:
@@ -100,14 +89,14 @@ def published_plan(
         The plan. ``residual`` is the largest relative violation of the marginal of a row that has mass.
     """
     with torch.no_grad():
-        epsilons, held = schedule.epsilons(diameter), a > 0
+        epsilons = schedule.epsilons(diameter)
         try:
             f, g, matrix = _by_kernel(cost, a, b, schedule, epsilons, floor)
-        except _OutOfRangeError:
+        except FloatingPointError:
             f, g, matrix = _by_logarithm(cost(slice(0, len(a))), a, b, schedule, epsilons, floor)
         plan = TransportPlan.of(matrix, f, g, iterations=len(epsilons) + 1)
-        due = a * (-f / schedule.rho).exp()
-        residual = float((plan.row_marginal / due - 1)[held].abs().max()) if bool(held.any()) else 0.0
+        violation = plan.row_marginal / (a * (-f / schedule.rho).exp()) - 1
+        residual = float(violation.where(a > 0, 0).abs().max())
         return replace(plan, residual=residual, converged=residual <= 1e-6)
 
 
@@ -120,23 +109,23 @@ def _potentials(answers: Answers, a: Tensor, b: Tensor, epsilons: list[float]) -
     return answers(f, g, epsilons[-1])
 
 
-class _OutOfRangeError(ArithmeticError):
-    """A product with the kernel is so small that its rounding, or what underflowed in it, may show."""
-
-
 def _by_kernel(
     cost: Costs, a: Tensor, b: Tensor, schedule: PublishedSchedule, epsilons: list[float], floor: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     r"""Potentials and plan, by :math:`K_{ij} = \exp(-(C_{ij} - c_i) / \varepsilon)`, :math:`c_i = \min_j C_{ij}`.
 
+    An iteration is two products with K, and where epsilon halves, the next kernel is the square of the last one.
     Entries end at the smallest normal number, as smaller ones are slow. Powers of 2 are faster than those of e.
+
+    Raises:
+        FloatingPointError: a product is so small that its rounding, or what underflowed in it, may show.
     """
-    if not bool((a > 0).any() and (b > 0).any()):
-        raise _OutOfRangeError
-    tiny, before = torch.finfo(a.dtype).tiny, epsilons[0]
+    tiny, before, parts = torch.finfo(a.dtype).tiny, epsilons[0], row_parts(len(a), len(b))
     lowest, unit = math.log2(tiny), before * math.log(2)
     log_a, log_b, nearest, kernel = a.log(), b.log(), torch.empty_like(a), a.new_empty(len(a), len(b))
-    for part in row_parts(*kernel.shape):
+    if not bool((a > 0).any() and (b > 0).any()):
+        raise FloatingPointError
+    for part in parts:
         costs = cost(part)
         least = torch.amin(costs, 1, out=nearest[part]) / unit
         torch.sub(least[:, None], costs, alpha=1 / unit, out=kernel[part]).clamp_(min=lowest).exp2_()
@@ -147,7 +136,7 @@ def _by_kernel(
         top_row, top_column = rows.amax(), columns.amax()
         rows, columns = rows.sub_(top_row).exp_(), columns.sub_(top_column).exp_()
         reached_rows, reached_columns = torch.empty_like(rows), torch.zeros_like(columns)
-        for part in row_parts(*kernel.shape):
+        for part in parts:
             block = kernel[part]
             if before == 2 * epsilon:
                 block.clamp_(min=tiny**0.5).mul_(block)
@@ -157,18 +146,17 @@ def _by_kernel(
             reached_columns.addmv_(block.T, rows[part])
         before = epsilon
         if not float(torch.minimum(reached_rows.amin(), reached_columns.amin())) > tiny**RANGE:
-            raise _OutOfRangeError
-        scale = -epsilon * schedule.damping(epsilon)
-        new_f = scale * (reached_rows.log_() + top_column - nearest / epsilon)
-        return new_f, scale * (reached_columns.log_() + top_row)
+            raise FloatingPointError
+        new_f = schedule.step(epsilon) * (reached_rows.log_() + top_column - nearest / epsilon)
+        return new_f, schedule.step(epsilon) * (reached_columns.log_() + top_row)
 
     f, g = _potentials(answers, a, b, epsilons)
     columns = log_b + g / before
     rows = ((f - nearest) / before + a.clamp(min=floor).log() + columns.amax()).exp_()
     if not bool(torch.isfinite(rows).all()):
-        raise _OutOfRangeError
-    columns = columns.sub_(columns.amax()).exp_()
-    for part in row_parts(*kernel.shape):
+        raise FloatingPointError
+    columns.sub_(columns.amax()).exp_()
+    for part in parts:
         kernel[part].mul_(columns).mul_(rows[part, None])
     return f, g, kernel
 
@@ -179,11 +167,8 @@ def _by_logarithm(
     """The same on logarithms, for numbers of any size; where there is no mass to answer, the potential is zero."""
 
     def answer(matrix: Tensor, mass: Tensor, potential: Tensor, epsilon: float) -> Tensor:
-        kept = mass > 0
-        if not bool(kept.any()):
-            return matrix.new_zeros(len(matrix))
-        reached = torch.logsumexp((potential[kept] - matrix[:, kept]) / epsilon + mass[kept].log(), dim=1)
-        return -epsilon * schedule.damping(epsilon) * reached
+        reached = torch.logsumexp((potential - matrix) / epsilon + mass.log(), dim=1)
+        return (schedule.step(epsilon) * reached).where(reached > -math.inf, 0)
 
     f, g = _potentials(lambda f, g, e: (answer(cost, b, g, e), answer(cost.T, a, f, e)), a, b, epsilons)
     rows, columns = f / epsilons[-1] + a.clamp(min=floor).log(), g / epsilons[-1] + b.log()
