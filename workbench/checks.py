@@ -1,8 +1,7 @@
 """Checks of plain arguments: choices and numbers.
 
-Each check raises one exception that names the argument, says what was found and what was expected. Nothing is
-clipped or dropped. Those of tensors are in :mod:`workbench.tensor_checks`, so that what needs no tensor starts without
-torch.
+Each check raises one exception that names the argument, what was found and what was expected. Nothing is clipped or
+dropped. The checks of tensors are in :mod:`workbench.tensor_checks`, so that this module does not import torch.
 """
 
 import math
@@ -17,7 +16,7 @@ def check_choice(value: object, choices: Sequence[object], name: str) -> None:
 
 
 def check_positive(value: float, name: str, *, zero: bool = False) -> None:
-    """Raise ``ValueError`` unless ``value`` is a finite number above zero (or, with ``zero``, not below it)."""
+    """Raise ``ValueError`` unless ``value`` is a finite number above zero; with ``zero``, zero is allowed."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or value < 0 or (value == 0 and not zero):
         raise ValueError(f"{name} is {value!r}, expected a finite number {'>= 0' if zero else '> 0'}")

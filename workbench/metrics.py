@@ -1,4 +1,4 @@
-"""Scores of counts and density maps. Functions of arrays, each a plain number or a small table."""
+"""Scores of counts and density maps: functions of arrays that return a number or a small table."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,7 +16,7 @@ LEVELS = {"low": (0, 50), "medium": (51, 500), "high": (501, float("inf"))}
 
 
 def count_pairs(truth: ArrayLike, predicted: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Both as float64 vectors.
+    """Both arrays as float64 vectors.
 
     Raises:
         ValueError: not two finite vectors of one length above zero.
@@ -46,9 +46,9 @@ def rmse(truth: ArrayLike, predicted: ArrayLike) -> float:
 
 
 def nae(truth: ArrayLike, predicted: ArrayLike) -> float:
-    r"""Mean normalised absolute error, :math:`|y_i - \hat y_i| / y_i` over the images with anybody in them.
+    r"""Mean normalised absolute error: the mean of :math:`|y_i - \hat y_i| / y_i` over the images with people in them.
 
-    NaN where no image has anybody in it.
+    NaN if no image has people in it.
     """
     truth, predicted = count_pairs(truth, predicted)
     occupied = truth > 0
@@ -74,7 +74,7 @@ def per_level(
         levels: name -> (least, most) people in an image, both included.
 
     Returns:
-        A row for each level that has images.
+        One row for each level that has images.
 
     Raises:
         ValueError: an image belongs to no level.
@@ -112,7 +112,7 @@ def game(
 ) -> float:
     r"""Grid average mean absolute error of one image, :math:`\sum_{k=1}^{4^L} |\hat y_k - y_k|`.
 
-    The image is cut into 2^L x 2^L equal regions. A cell that a cut goes through gives each side its share by area.
+    The image is cut into 2^L x 2^L equal regions. A cell that a cut crosses gives each side its share by area.
 
     Args:
         density: (H, W), people per cell.
@@ -152,22 +152,22 @@ def mean_game(
     levels: Sequence[int] = (0, 1, 2, 3),
     sizes: Sequence[tuple[float, float]] | None = None,
 ) -> dict[int, float]:
-    """GAME of a data set, level -> the mean over its images; the levels that TRANCOS is scored at.
+    """GAME of a data set: level -> the mean over its images. The default levels are those of TRANCOS.
 
     Args:
-        densities: an image each, (H, W), people per cell.
-        points: an image each, (N, 2), image pixels.
+        densities: one (H, W) map an image, people per cell.
+        points: one (N, 2) tensor an image, image pixels.
         stride: side of a cell in image pixels.
-        levels: which.
+        levels: the levels L, see :func:`game`.
         sizes: (height, width) of each image in pixels; those of the maps if None.
 
     Raises:
-        ValueError: no image, or numbers of images that differ; and what :func:`game` raises.
+        ValueError: no image, or different numbers of images; and what :func:`game` raises.
     """
     if not len(densities) or len(densities) != len(points) or (sizes is not None and len(sizes) != len(points)):
         raise ValueError(
             f"densities holds {len(densities)} images, points {len(points)}"
-            f"{'' if sizes is None else f', sizes {len(sizes)}'}; expected as many, at least one"
+            f"{'' if sizes is None else f', sizes {len(sizes)}'}; expected equal numbers, at least one"
         )
     extents: Sequence[tuple[float, float] | None] = [None] * len(points) if sizes is None else sizes
     images = list(zip(densities, points, extents, strict=True))
@@ -182,7 +182,7 @@ def mean_game(
 def shares(cells: int, stride: float, length: float, parts: int) -> Float[Tensor, "parts cells"]:
     """The share of each cell of an axis that lies in each of ``parts`` equal parts of ``length`` pixels.
 
-    What a last cell reaches beyond the image belongs to the last part, so the shares of a cell sum to one.
+    If the last cell reaches beyond the image, the rest of it belongs to the last part, so a cell's shares sum to one.
     """
     edges = torch.linspace(0, length, parts + 1, dtype=torch.float64)
     edges[-1] = max(length, cells * stride)
@@ -198,7 +198,7 @@ def sparsity(density: Float[Tensor, "*shape"], threshold: float = 0.001) -> floa
 
 
 def group_means(values: Sequence[float], groups: Sequence[int]) -> dict[int, float]:
-    """The mean of ``values`` in each group: what is averaged again so that rare groups weigh as much as common ones."""
+    """The mean of ``values`` in each group. The mean of these gives rare groups the weight of common ones."""
     array, labels = np.asarray(values, dtype=np.float64), np.asarray(groups)
     if array.shape != labels.shape:
         raise ValueError(f"values and groups have shapes {array.shape} and {labels.shape}, expected the same")

@@ -1,4 +1,4 @@
-"""Points in image and cell coordinates, and what happens to them when the image is cropped, flipped or resized.
+"""Points in image and cell coordinates, and how they move when the image is cropped, flipped or resized.
 
 Image coordinates are continuous, origin at the top-left corner of the image, x to the right and y down; the pixel of
 row r and column c covers [c, c + 1) x [r, r + 1). The density cell (r, c) at stride s has its centre at
@@ -41,7 +41,7 @@ def cell_of(
 ) -> Int[Tensor, "n 2"]:
     """The (row, column) of the cell that each point lies in; a point on the far border belongs to the last cell.
 
-    Without ``validate`` the values are not checked, and the device is not waited for.
+    Without ``validate`` the values are not checked, and nothing waits for the device.
 
     Raises:
         ValueError: a point lies outside the map.
@@ -78,9 +78,9 @@ def inside(points: Float[Tensor, "n 2"], left: float, top: float, width: float, 
 
 
 def crop(points: Float[Tensor, "n 2"], left: float, top: float, width: float, height: float) -> Float[Tensor, "m 2"]:
-    """The points inside the window, in the window's coordinates; points outside are left out, as the pixels are.
+    """The points inside the window, in the window's coordinates; points outside are left out.
 
-    Neighbouring windows share no point: the window is half open, as pixels are.
+    The window is half open like a pixel, so neighbouring windows share no point.
     """
     check_points(points)
     check_positive(width, "width")
@@ -90,7 +90,7 @@ def crop(points: Float[Tensor, "n 2"], left: float, top: float, width: float, he
 
 
 def flip(points: Float[Tensor, "n 2"], width: float) -> Float[Tensor, "n 2"]:
-    """Mirror left and right: x -> width - x (continuous coordinates; pixel indices would take width - 1 - x)."""
+    """Mirror left and right: x -> width - x, where pixel indices would take width - 1 - x."""
     check_positive(width, "width")
     check_points(points)
     return torch.stack([width - points[:, 0], points[:, 1]], dim=1)

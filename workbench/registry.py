@@ -1,10 +1,9 @@
-"""Names to builders: what ``build_loss``, ``build_model``, ``build_sampler`` and ``open_dataset`` look up.
+"""Tables from names to builders, for ``build_loss``, ``build_model``, ``build_sampler`` and ``open_dataset``.
 
-Each room has one table. A builder of the workbench is named there by ``"module:attribute"`` and imported when it is
-first asked for, so that a name costs nothing until it is used. Adding one to the workbench is its own file and one
-line of the table.
+Each room has one table. It names a builder by ``"module:attribute"``, which is imported when it is first used. A new
+builder in the workbench is its own file and one line of the table.
 
-Somebody's own method needs no change of the workbench::
+Your own method needs no change of the workbench::
 
     # mine.py
     from workbench.losses import CrowdLoss, register_loss
@@ -14,12 +13,13 @@ Somebody's own method needs no change of the workbench::
 
     register_loss("huber", HuberLoss)
 
-``register_model``, ``register_sampler`` and ``register_dataset`` do the same in their rooms. The name is known from
-then on to everything that reads the table: configurations, notebooks, the command line, and messages that list the
-known names. To make it known in processes that the workbench starts (notebooks, cells of a sweep, workers), set the
-environment variable ``WORKBENCH_EXTENSIONS`` to the file, ``WORKBENCH_EXTENSIONS=/home/me/mine.py``, or to several
-files or modules with ``:`` (Windows ``;``) between them. They are imported when a table is first read for a name that
-it does not hold, or is listed.
+``register_model``, ``register_sampler`` and ``register_dataset`` do the same in their rooms. From then on everything
+that reads the table knows the name: configurations, notebooks, the command line, and error messages.
+
+The workbench also starts processes of its own: notebooks, cells of a sweep, workers. To make your method known there,
+set the environment variable ``WORKBENCH_EXTENSIONS`` to the file, for instance
+``WORKBENCH_EXTENSIONS=/home/me/mine.py``. Several files or modules are separated by ``:`` (on Windows ``;``). They are
+imported when a table is listed, or asked for a name that it does not have.
 """
 
 import inspect
@@ -40,15 +40,15 @@ def register(table: MutableMapping[str, str | Builder], name: str, builder: str 
     """Add a builder to a table.
 
     Args:
-        table: of the room.
-        name: what it is asked for by.
-        builder: a class or function that takes the same keyword arguments as its room's others, or
+        table: the room's table.
+        name: the new name.
+        builder: a class or function that takes the same keyword arguments as the others in its room, or
             ``"module:attribute"`` to import it when it is first used.
-        kind: what the messages call it.
+        kind: the word for it in messages, for instance "loss".
 
     Raises:
-        ValueError: the name is taken by another builder. The same one may be registered again, so that a notebook's
-            cell can be run twice.
+        ValueError: the name belongs to another builder. The same builder may be registered again, so that a notebook's
+            cell can run twice.
         TypeError: the builder is neither callable nor ``"module:attribute"``.
     """
     reference = _reference(builder, kind)
@@ -66,13 +66,13 @@ def _reference(builder: str | Builder, kind: str) -> str:
 
 
 def names(table: Table) -> list[str]:
-    """The names that a table knows, those of the extensions among them, in alphabetical order."""
+    """The names in a table in alphabetical order, with those of the extensions."""
     load_extensions()
     return sorted(table)
 
 
 def load_extensions() -> None:
-    """Import the files and modules that ``WORKBENCH_EXTENSIONS`` lists; each is imported once.
+    """Import the files and modules that ``WORKBENCH_EXTENSIONS`` lists, each of them once.
 
     Raises:
         FileNotFoundError: a file is not there.
@@ -90,7 +90,7 @@ def load_extensions() -> None:
         spec = spec_from_file_location(path.stem, path)
         assert spec is not None
         assert spec.loader is not None
-        # under its own name, so that worker processes can unpickle what it defines
+        # registered under its own name, so that worker processes can unpickle its classes
         sys.modules[path.stem] = module = module_from_spec(spec)
         try:
             spec.loader.exec_module(module)

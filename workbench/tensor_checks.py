@@ -1,7 +1,7 @@
-"""Checks of tensors: their shape, their type and what they hold.
+"""Checks of tensors: shape, type and values.
 
-Each check raises one exception that names the argument, says what was found and what was expected. Nothing is
-clipped or dropped.
+Each check raises one exception that names the argument, what was found and what was expected. Nothing is clipped or
+dropped.
 """
 
 import torch
@@ -12,8 +12,8 @@ from torch import Tensor
 def check_tensor(tensor: Tensor, name: str, *, shape: tuple[int | None, ...], values: bool = True) -> None:
     """Raise unless ``tensor`` is a finite floating-point tensor of ``shape`` (``None``: any size there).
 
-    Without ``values`` only the type and the shape are checked, which waits for no device; nor are values
-    looked at while the code is traced, exported or compiled.
+    Without ``values`` only the type and the shape are checked. This does not wait for the device. While the code is
+    traced, exported or compiled, values are not checked either.
     """
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{name} is a {type(tensor).__name__}, expected a torch.Tensor")
@@ -31,7 +31,7 @@ def check_tensor(tensor: Tensor, name: str, *, shape: tuple[int | None, ...], va
 
 
 def tracing() -> bool:
-    """Whether the code is being traced, exported or compiled: a check of values would become part of the graph."""
+    """Whether the code is being traced, exported or compiled. A check of values would become part of the graph."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing() or torch.onnx.is_in_onnx_export()
 
 
@@ -52,9 +52,9 @@ def check_points(
 
     Args:
         points: (N, 2), x then y, in image pixels.
-        name: what the message calls them.
+        name: the argument's name in the message.
         size: (height, width) of the image in pixels; the border itself counts as inside.
-        values: whether the values are checked, too, not only the type and the shape.
+        values: whether the values are checked as well as the type and the shape.
 
     Raises:
         TypeError: not a floating-point tensor.

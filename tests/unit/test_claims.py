@@ -8,7 +8,7 @@ from workbench.reports.claims import Claim, interval, read_claims, weigh
 from workbench.reports.measured import Measurement, by_setting, collect_measurements, describe, effort, matches
 from workbench.reports.published import published_files
 from workbench.runs.record import Record, Timing
-from workbench.study.comparison import LOSSES, network_config
+from workbench.study.comparison import PAPER_LOSSES, network_config
 
 GL = {"loss": "generalized", "loss_options": {"cost_offset": 1.0}}
 L2 = {"loss": "l2", "loss_options": {}}
@@ -98,7 +98,7 @@ def test_the_sweeps_of_the_claims_make_runs_that_count(tmp_path, preset):
     claim = next(one for one in read_claims() if one.id == "pml-below-l2")
     runs = []
     for seed in range(5):
-        for name, (loss, options) in LOSSES.items():
+        for name, (loss, options) in PAPER_LOSSES.items():
             config = network_config(loss, options, seed=seed, length=length, epochs=epochs, width=width)
             metrics = {"mae": {"PML": 1.0, "L2": 2.0}.get(name, 3.0)}
             runs.append(Measurement(config.model_dump(mode="json"), metrics, tmp_path, "2026-01-01"))

@@ -54,6 +54,13 @@ def test_one_process_does_not_own_a_folder_twice(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock"]
 
 
+def test_calls_that_set_again_may_wait_for_different_times(tmp_path):
+    with own_folder(tmp_path, wait=None, again=True), own_folder(tmp_path, again=True):
+        pass
+    with own_folder(tmp_path):
+        pass
+
+
 def test_an_owner_that_cannot_be_read_is_still_refused(tmp_path, holder):
     (tmp_path / ".owner.json").write_text("[")
     with pytest.raises(FolderInUseError, match="in use by another process"), own_folder(tmp_path):

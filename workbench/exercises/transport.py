@@ -99,7 +99,8 @@ EXERCISES = {
         "A larger eta makes the same distance cheaper: near heads are large, and moving density a little matters less.",
     ),
     "130.1": Exercise(
-        "In a patch the count is 0 with probability 0.9 and 10 otherwise. What does the squared error want predicted?",
+        "In a patch the count is 0 with probability 0.9 and 10 otherwise. Which prediction has the least expected"
+        " squared error?",
         lambda: 0.9 * 0 + 0.1 * 10,
         "The squared error is least at the mean.",
         "The median is 0: an L1-like loss forgets the rare crowd, the squared one remembers it on average.",

@@ -42,9 +42,9 @@ def own_folder(folder: str | Path, *, wait: float | None = 0, again: bool = Fals
     """
     folder = Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK, timeout=-1 if wait is None else wait, is_singleton=again, thread_local=not again)
+    lock = FileLock(folder / LOCK, is_singleton=again, thread_local=not again)
     try:
-        lock.acquire()
+        lock.acquire(timeout=-1 if wait is None else wait)
     except Timeout:
         raise FolderInUseError(
             f"{folder} is in use by {_owner(folder)}; expected a folder that nobody else writes: "

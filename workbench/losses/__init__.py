@@ -26,8 +26,8 @@ def build_loss(
         name: one of ``LOSSES``.
         stride: side of a density cell in image pixels.
         convention: "paper" or "official", see :class:`workbench.losses.base.CrowdLoss`.
-        validate: whether each call checks the values of its arguments. Without, the types and shapes are checked
-            alone, and no check waits for the device.
+        validate: whether each call checks the values of its arguments. If False, only types and shapes are checked,
+            and no check waits for the device.
         options: the loss's own options, see its class.
 
     Raises:
@@ -39,10 +39,10 @@ def build_loss(
 
 
 def register_loss(name: str, builder: str | Builder) -> None:
-    """Make somebody's own loss known by a name; see :mod:`workbench.registry`.
+    """Give your own loss a name; see :mod:`workbench.registry`.
 
     Args:
-        name: what :func:`build_loss` shall know it by.
+        name: the name for :func:`build_loss`.
         builder: a :class:`CrowdLoss` that takes ``stride``, ``convention`` and its own options by keyword,
             or ``"module:attribute"``.
 

@@ -1,4 +1,4 @@
-"""What every loss is: a module that compares predicted density maps with annotated points."""
+"""What all losses share: a module that compares predicted density maps with annotated points."""
 
 import functools
 import inspect
@@ -18,10 +18,10 @@ Result = TypeVar("Result")
 
 
 def in_single(function: Callable[Given, Result]) -> Callable[Given, Result]:
-    """Let a loss compute float16 and bfloat16 tensors in float32, also inside ``torch.autocast``.
+    """Make a function compute float16 and bfloat16 tensors in float32, also inside ``torch.autocast``.
 
-    The gradient comes back in the input's own dtype, through the derivative of the cast. ``torch.compile`` runs the
-    function as it is. ``torch.func`` transforms are refused.
+    The derivative of the cast returns the gradient in the input's own dtype. ``torch.compile`` leaves the function
+    uncompiled. Transforms of ``torch.func`` raise ``RuntimeError``.
     """
 
     @functools.wraps(function)
@@ -43,7 +43,7 @@ def in_single(function: Callable[Given, Result]) -> Callable[Given, Result]:
     @functools.wraps(function)
     def entered(*given: Given.args, **options: Given.kwargs) -> Result:
         if torch.compiler.is_compiling():
-            # the solvers are not torch code: the compiler goes around the loss
+            # the solvers are not torch code, so the compiler must leave the loss out
             return torch.compiler.disable(run)(*given, **options)
         return run(*given, **options)
 
@@ -51,7 +51,7 @@ def in_single(function: Callable[Given, Result]) -> Callable[Given, Result]:
 
 
 def _widened(value: Any) -> Any:
-    """A half-precision tensor in float32, a sequence of tensors likewise, anything else as it is."""
+    """A half-precision tensor in float32, also inside a list or tuple; anything else unchanged."""
     if isinstance(value, Tensor):
         return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
     if isinstance(value, list | tuple):
@@ -62,8 +62,8 @@ def _widened(value: Any) -> Any:
 class CrowdLoss(nn.Module):
     """A loss of density maps against points; the mean over the batch.
 
-    A subclass writes :meth:`image_terms` for one image, and keeps its options as attributes. Coordinates are image
-    pixels throughout; the cell (r, c) of a density at stride s has its centre at ((c + 0.5) s, (r + 0.5) s).
+    A subclass defines :meth:`image_terms` for one image and keeps its options as attributes. All coordinates are image
+    pixels; the cell (r, c) of a density at stride s has its centre at ((c + 0.5) s, (r + 0.5) s).
 
     Args:
         stride: side of a density cell in image pixels.
@@ -90,7 +90,7 @@ class CrowdLoss(nn.Module):
         self.convention = convention
 
     def extra_repr(self) -> str:
-        """Every option and its value; those that are None are left out."""
+        """All options and their values, without those that are None."""
         values = {}
         for name, parameter in inspect.signature(type(self)).parameters.items():
             if parameter.kind is parameter.VAR_KEYWORD:
@@ -159,9 +159,9 @@ def check_batch(
     *,
     values: bool = True,
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Check a batch as :meth:`CrowdLoss.terms` describes it; points and weights on the density's device and dtype.
+    """Check a batch as :meth:`CrowdLoss.terms` says, and return points and weights in the density's device and dtype.
 
-    Without ``values`` only types and shapes are checked, which waits for no device.
+    Without ``values`` only types and shapes are checked. This does not wait for the device.
     """
     check_tensor(density, "density", shape=(None, 1, None, None), values=values)
     if 0 in density.shape:

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from workbench.training.experiment import Config, build_config
 
-LOSSES: dict[str, tuple[str, dict[str, Any]]] = {
+PAPER_LOSSES: dict[str, tuple[str, dict[str, Any]]] = {
     "L2": ("l2", {"sigma": 6.4}),  # epsilon = 0.005 on a side of 128 px
     "BL": ("bayesian", {"sigma": 6.4}),
     "DM-Count": ("dm_count", {}),
