@@ -1,12 +1,12 @@
-"""A claim holds, does not hold, or has not enough evidence: by constructed records, paired as they should be."""
+"""Claims are judged from constructed records, paired as they should be, by the one rule of all claims."""
 
-import numpy as np
 import pytest
 
 from workbench.io.project import project_root
-from workbench.reports.claims import Claim, interval, read_claims, weigh
+from workbench.reports.claims import Claim, read_claims, weigh
 from workbench.reports.measured import Measurement, by_setting, collect_measurements, describe, effort, matches
 from workbench.reports.published import published_files
+from workbench.reports.verdicts import verdict
 from workbench.runs.record import Record, Timing
 from workbench.study.comparison import PAPER_LOSSES, network_config
 
@@ -27,39 +27,82 @@ def pairs(tmp_path, differences, **changes):
         yield network(tmp_path, 10.0, seed, **{**L2, **changes})
 
 
-def test_the_three_verdicts(tmp_path):
-    found = weigh(CLAIM, list(pairs(tmp_path, [1.0, 2.0, 1.5, 1.0, 2.0])))
-    assert (found.verdict, found.pairs, found.effect) == ("holds", 5, pytest.approx(1.5))
-    assert (found.first, found.second) == (pytest.approx(8.5), 10.0)
-    assert 1.0 <= found.low < 1.5 < found.high <= 2.0
+def one(claim, measurements):
+    (found,) = weigh([claim], measurements)
+    return found
+
+
+def paired(claim, measurements):
+    found = one(claim, measurements)
+    return found.verdict.pairs if found.verdict else 0
+
+
+def test_the_words(tmp_path):
+    found = one(CLAIM, list(pairs(tmp_path, [1.0, 2.0, 1.5, 1.0, 2.0])))
+    assert (found.word, found.verdict.pairs, found.verdict.effect) == ("holds", 5, pytest.approx(-1.5))
+    assert (found.first, found.second, found.baseline) == (pytest.approx(8.5), 10.0, None)
+    assert found.margin == pytest.approx(0.2)
+    assert found.verdict == verdict([9.0, 8.0, 8.5, 9.0, 8.0], [10.0] * 5, margin=found.margin)
     assert len(found.records) == 10
-    assert weigh(CLAIM, list(pairs(tmp_path, [-1.0, -2.0, -1.5, -1.0, -2.0]))).verdict == "does not hold"
-    assert weigh(CLAIM, list(pairs(tmp_path, [1.0, -2.0, 1.5, -1.0, 2.0]))).verdict == "not enough evidence"
-    few = weigh(CLAIM, list(pairs(tmp_path, [1.0, 2.0, 1.5, 1.0])))
-    assert (few.verdict, few.pairs) == ("not enough evidence", 4)
-    assert weigh(CLAIM, []).effect is None
+    assert one(CLAIM, list(pairs(tmp_path, [-1.0, -2.0, -1.5, -1.0, -2.0]))).word == "does not hold"
+    assert one(CLAIM, list(pairs(tmp_path, [1.0, -2.0, 1.5, -1.0, 2.0]))).word == "undecided"
+    assert one(CLAIM, list(pairs(tmp_path, [0.05, -0.05, 0.04, -0.04, 0.0]))).word == "no difference"
+    assert one(CLAIM, list(pairs(tmp_path, [2.0]))).word == "undecided"
+    none = one(CLAIM, [])
+    assert (none.word, none.verdict, none.margin) == ("no runs yet", None, None)
 
 
-def test_a_score_that_should_be_high_turns_the_sign(tmp_path):
+@pytest.mark.parametrize(("baseline", "word"), [(20.0, "holds"), (9.0, "not judged")])
+def test_where_neither_side_beats_the_mean_count_nothing_is_judged(tmp_path, baseline, word):
+    runs = list(pairs(tmp_path, [1.0, 2.0, 1.5, 1.0, 2.0]))
+    found = one(CLAIM, [run._replace(metrics=run.metrics | {"baseline_mae": baseline}) for run in runs])
+    assert (found.word, found.baseline) == (word, baseline)
+
+
+def test_the_claims_of_a_page_are_judged_together(tmp_path):
+    """Five pairs that are enough for one claim are not enough where it is one of many."""
+    runs = list(pairs(tmp_path, [0.2, 1.4, 0.3, 1.1, 0.5]))
+    assert one(CLAIM, runs).word == "holds"
+    page = weigh([CLAIM.model_copy(update={"id": f"claim-{number}"}) for number in range(8)], runs)
+    assert [found.claim.id for found in page] == [f"claim-{number}" for number in range(8)]
+    assert {found.word for found in page} == {"undecided"}
+    without_runs = [CLAIM.model_copy(update={"id": f"other-{n}", "metric": "f1"}) for n in range(8)]
+    assert weigh([CLAIM, *without_runs], runs)[0].word == "holds"  # what has no pair is not counted
+
+
+def test_a_score_that_should_be_high(tmp_path):
     claim = CLAIM.model_copy(update={"metric": "f1", "better": "higher"})
-    runs = [network(tmp_path, value, seed, "f1", **one) for seed in range(5) for value, one in ((0.8, GL), (0.6, L2))]
-    found = weigh(claim, runs)
-    assert (found.verdict, found.effect, found.low) == ("holds", pytest.approx(0.2), pytest.approx(0.2))
-    assert weigh(CLAIM, runs).pairs == 0  # no MAE there
+    runs = [network(tmp_path, value, seed, "f1", **side) for seed in range(5) for value, side in ((0.8, GL), (0.6, L2))]
+    found = one(claim, runs)
+    assert (found.word, found.verdict.effect) == ("holds", pytest.approx(0.2))
+    assert paired(CLAIM, runs) == 0  # no MAE there
+
+
+def test_a_picture_of_the_claims_has_the_better_side_on_the_right(tmp_path):
+    from workbench.reports.plots import new_figure, show_claims
+
+    higher = CLAIM.model_copy(update={"id": "b", "metric": "f1", "better": "higher"})
+    runs = list(pairs(tmp_path, [1.0, 2.0, 1.5, 1.0, 2.0]))
+    runs = [run._replace(metrics=run.metrics | {"f1": 1 / run.metrics["mae"]}) for run in runs]
+    ax = show_claims(new_figure(5, 3).subplots(), weigh([CLAIM, higher], runs))
+    dots = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "o"]
+    assert len(dots) == 2
+    assert min(dots) > 0
 
 
 def test_only_what_differs_in_nothing_else_is_paired(tmp_path):
     other = [network(tmp_path, 5.0, seed, **L2, sampler="la_batch") for seed in range(5)]
     mixed = [one for one in pairs(tmp_path, [1.0] * 5) if one.config["loss"] == "generalized"]
-    assert weigh(CLAIM, mixed + other).pairs == 0
+    assert paired(CLAIM, mixed + other) == 0
     narrow = [network(tmp_path, 5.0, seed, **L2, model_options={"width": 0.25}) for seed in range(5)]
-    assert weigh(CLAIM, mixed + narrow).pairs == 0
+    assert paired(CLAIM, mixed + narrow) == 0
 
 
-def test_the_larger_training_decides_where_both_have_enough_pairs(tmp_path):
+def test_the_larger_training_decides_where_it_has_two_pairs(tmp_path):
     long = list(pairs(tmp_path, [-1.0] * 5, epochs=12))
-    assert weigh(CLAIM, [*pairs(tmp_path, [1.0] * 6), *long]).verdict == "does not hold"
-    assert weigh(CLAIM, [*pairs(tmp_path, [1.0] * 6), *long[:4]]).verdict == "holds"
+    assert one(CLAIM, [*pairs(tmp_path, [1.0] * 6), *long]).word == "does not hold"
+    assert one(CLAIM, [*pairs(tmp_path, [1.0] * 6), *long[:4]]).word == "does not hold"
+    assert one(CLAIM, [*pairs(tmp_path, [1.0] * 6), *long[:2]]).word == "holds"
 
 
 def test_both_sides_are_what_the_claim_says_they_share(tmp_path):
@@ -68,17 +111,17 @@ def test_both_sides_are_what_the_claim_says_they_share(tmp_path):
     noisy = list(pairs(tmp_path, [-1.0] * 5, noise="uniform", noise_amount=8.0))
     long = list(pairs(tmp_path, [-1.0] * 5, epochs=40))
     for runs in ([*clean, *noisy, *long], [*noisy, *long, *clean]):
-        assert weigh(claim, runs).verdict == "holds"
-    assert weigh(claim, [*noisy, *long]).pairs == 0
-    assert weigh(CLAIM, noisy).verdict == "does not hold"
+        assert one(claim, runs).word == "holds"
+    assert paired(claim, [*noisy, *long]) == 0
+    assert one(CLAIM, noisy).word == "does not hold"
 
 
 def test_of_two_groups_alike_the_newer_counts(tmp_path):
     older = list(pairs(tmp_path, [1.0] * 5, weight_decay=0.0))
     newer = [one._replace(started="2026-02-01") for one in pairs(tmp_path, [-1.0] * 5, weight_decay=0.1)]
-    assert weigh(CLAIM, [*newer, *older]).verdict == weigh(CLAIM, [*older, *newer]).verdict == "does not hold"
+    assert one(CLAIM, [*newer, *older]).word == one(CLAIM, [*older, *newer]).word == "does not hold"
     newest = [one._replace(started="2026-03-01") for one in older]
-    assert weigh(CLAIM, [*newest, *newer]).verdict == weigh(CLAIM, [*newer, *newest]).verdict == "holds"
+    assert one(CLAIM, [*newest, *newer]).word == one(CLAIM, [*newer, *newest]).word == "holds"
 
 
 def test_no_claim_of_the_papers_is_weighed_on_noisy_annotations(tmp_path):
@@ -102,17 +145,7 @@ def test_the_sweeps_of_the_claims_make_runs_that_count(tmp_path, preset):
             config = network_config(loss, options, seed=seed, length=length, epochs=epochs, width=width)
             metrics = {"mae": {"PML": 1.0, "L2": 2.0}.get(name, 3.0)}
             runs.append(Measurement(config.model_dump(mode="json"), metrics, tmp_path, "2026-01-01"))
-    found = weigh(claim, runs)
-    assert (found.pairs, found.verdict) == (5, "holds")
-
-
-def test_the_interval_is_that_of_the_mean():
-    draws = np.random.default_rng(1).normal(3.0, 2.0, 400)
-    low, high = interval(draws)
-    half = 1.96 * draws.std() / 20
-    assert (low, high) == (pytest.approx(draws.mean() - half, abs=0.04), pytest.approx(draws.mean() + half, abs=0.04))
-    assert interval(np.array([1.0])) == (None, None)
-    assert interval(np.array([0.5, 0.5])) == (0.5, 0.5)
+    assert (paired(claim, runs), one(claim, runs).word) == (5, "holds")
 
 
 def test_conditions_read_alternatives_options_and_what_is_off():

@@ -22,7 +22,7 @@ from workbench.reports.paper_tables import (
 from workbench.reports.site import write_site
 from workbench.runs.record import Record, Timing
 
-USUAL = {"dataset": "scenes", "dataset_options": {"preset": "small", "length": 80}, "model_options": {"width": 0.5}}
+USUAL = {"dataset": "scenes", "dataset_options": {"preset": "small", "length": 80}, "model_options": {"width": 0.125}}
 USUAL |= {"sampler": "random", "epochs": 4, "convention": "paper", "root": None, "relative": {}, "loss_options": {}}
 
 
@@ -66,7 +66,7 @@ def test_measured_columns_stand_beside_the_printed(table):
         ("UCF-QNRF", "RMSE"),
     ]
     measured = [column.where for column in table.columns if column.measured and column.metric == "MAE"]
-    assert measured == ["ucf_qnrf, 4 epochs, width 0.5", "scenes (small), 80 images, 4 epochs, width 0.5"]
+    assert measured == ["ucf_qnrf, 4 epochs, width 0.125", "scenes (small), 80 images, 4 epochs, width 0.125"]
     rows = {(row.method, row.backbone): [text(value) for value in row.values] for row in table.rows}
     assert rows["GL", "CSRNet"] == ["92.0", "165.7", "92.5 (1)", "185 (1)", "2.00 ± 0.50 (3)", "4.00 ± 1.00 (3)"]
     assert rows["L2", "CSRNet"] == ["110.6", "190.1", "–", "–", "4.00 ± 1.00 (3)", "8.00 ± 2.00 (3)"]
@@ -86,7 +86,7 @@ def test_markdown_and_latex_and_csv_hold_the_same(table, runs):
     latex = to_latex(table)
     assert latex.count(r"\toprule") == latex.count(r"\midrule") == latex.count(r"\bottomrule") == 1
     assert r"GL & CSRNet & 92.0 & 165.7 & 92.5 (1) & 185 (1) & 2.00 $\pm$ 0.50 (3) & 4.00 $\pm$ 1.00 (3) \\" in latex
-    assert r"\multicolumn{2}{c}{ucf\_qnrf, 4 epochs, width 0.5 (measured)}" in latex
+    assert r"\multicolumn{2}{c}{ucf\_qnrf, 4 epochs, width 0.125 (measured)}" in latex
     assert {line.count("&") for line in latex.splitlines() if line.endswith(r"\\") and "multicolumn" not in line} == {7}
     rows = list(csv.DictReader(io.StringIO(to_csv(table, runs))))
     (real,) = [row for row in rows if row["kind"] == "measured" and row["value"] == "92.5"]
@@ -137,8 +137,9 @@ def test_the_site_is_whole(runs, tmp_path):
     figures = {path.suffix for path in (tmp_path / "site" / "figures").iterdir()}
     assert figures == {".png", ".svg"}
     claims = (tmp_path / "site" / "claims.html").read_text()
-    assert "over 3 pairs" in claims
-    assert "not enough evidence" in claims
+    assert "3 pairs, " in claims
+    assert ">holds<" in claims
+    assert "no runs yet" in claims
 
 
 @pytest.mark.bad_input

@@ -1,12 +1,12 @@
-"""What the papers say, held against the records: holds, does not hold, or not enough evidence.
+"""What the papers say, held against the records.
 
-``data/published/claims.yaml`` lists the claims; each says which runs it compares, in which metric, and the sweep that
-makes them. Runs are paired by seed and by everything that the claim does not speak of. The effect is the mean of the
-paired differences, positive where the claim is right, with a bootstrap interval over the pairs.
+``data/published/claims.yaml`` lists the claims. Each says which runs it compares, in which metric, and which sweep
+makes them. Runs are paired by seed and by everything that the claim does not speak of. All claims are judged together,
+by the one rule of :mod:`workbench.reports.verdicts`.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -15,12 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from workbench.reports.measured import MACHINE, Measurement, describe, effort, matches
 from workbench.reports.published import PAPERS
+from workbench.reports.verdicts import Verdict, judge
 
-LEAST_PAIRS = 5
-CONFIDENCE = 0.95
-RESAMPLES = 9999
-
-Verdict = Literal["holds", "does not hold", "not enough evidence"]
+NO_RUNS = "no runs yet"
 
 
 class Claim(BaseModel):
@@ -36,6 +33,7 @@ class Claim(BaseModel):
         first: conditions on the runs that the claim calls better, see :func:`workbench.reports.measured.matches`.
         second: conditions on those that it compares them with.
         shared: conditions on the runs of both sides: what they must be like beside what the claim speaks of.
+        margin: differences up to this share of the second side's mean count as none.
         sweep: the grid that makes these runs.
     """
 
@@ -50,6 +48,7 @@ class Claim(BaseModel):
     first: dict[str, Any]
     second: dict[str, Any]
     shared: dict[str, Any] = {}
+    margin: float = Field(0.02, gt=0, lt=1)
     sweep: str
 
 
@@ -58,27 +57,31 @@ class Evidence(NamedTuple):
 
     Attributes:
         claim: the claim.
-        verdict: "holds" or "does not hold" where the interval leaves zero out and there are enough pairs.
-        pairs: how many.
-        effect: the mean paired difference in units of the metric, positive where the claim is right.
-        low: end of the interval.
-        high: end of the interval.
+        verdict: of the pairs; None without a pair. Its effect is first minus second, in units of the metric.
         first: mean of the runs that the claim calls better.
         second: mean of the others.
+        baseline: mean of what the trivial predictor reaches in the metric; None where the records do not say.
         setting: on what.
         records: of both sides.
     """
 
     claim: Claim
-    verdict: Verdict
-    pairs: int = 0
-    effect: float | None = None
-    low: float | None = None
-    high: float | None = None
+    verdict: Verdict | None = None
     first: float | None = None
     second: float | None = None
+    baseline: float | None = None
     setting: str = ""
     records: tuple[Path, ...] = ()
+
+    @property
+    def word(self) -> str:
+        """The verdict in words; "no runs yet" without a pair."""
+        return self.verdict.word if self.verdict else NO_RUNS
+
+    @property
+    def margin(self) -> float | None:
+        """The largest difference that counts as none, in units of the metric."""
+        return self.claim.margin * abs(self.second) if self.second else None
 
 
 def read_claims(path: str | Path | None = None) -> list[Claim]:
@@ -102,12 +105,31 @@ def read_claims(path: str | Path | None = None) -> list[Claim]:
     return claims
 
 
-def weigh(claim: Claim, measurements: Sequence[Measurement]) -> Evidence:
-    """What ``measurements`` say of a claim.
+def weigh(claims: Iterable[Claim], measurements: Sequence[Measurement]) -> list[Evidence]:
+    """What ``measurements`` say of the claims of one page.
 
-    The runs of a group of pairs are alike in all that the claim does not speak of. Of several groups the one with most
-    pairs counts (up to :data:`LEAST_PAIRS`), of those the largest training, then the one with the newest run.
+    A claim counts one group of pairs, whose runs are alike in all that it does not speak of. It is the group with the
+    largest training of those with two pairs or more; of these the one with most pairs, then with the newest run.
+
+    Args:
+        claims: all that are judged together; the more there are, the more evidence each needs (Holm's procedure).
+        measurements: every network.
+
+    Returns:
+        One for each claim, in the order given.
     """
+    claims = list(claims)
+    pairs = {claim.id: _pairs(claim, measurements) for claim in claims}
+    found = {claim.id: _compare(claim, pairs[claim.id]) for claim in claims if pairs[claim.id]}
+    verdicts = judge({name: arguments for name, (_, arguments) in found.items()})
+    return [
+        found[claim.id][0]._replace(verdict=verdicts[claim.id]) if claim.id in found else Evidence(claim)
+        for claim in claims
+    ]
+
+
+def _pairs(claim: Claim, measurements: Sequence[Measurement]) -> list[tuple[Measurement, Measurement]]:
+    """The pairs that count, by seed."""
     names = {name.partition(".")[0] for name in (*claim.first, *claim.second)}
 
     def rest(one: Measurement) -> str:
@@ -120,55 +142,30 @@ def weigh(claim: Claim, measurements: Sequence[Measurement]) -> Evidence:
     for conditions in (claim.first, claim.second):
         side = [one for one in known if matches(one.config, conditions)]
         sides.append({(rest(one), one.seed): one for one in sorted(side, key=lambda one: one.started)})
-    pairs: dict[str, list[tuple[Measurement, Measurement]]] = {}
+    groups: dict[str, list[tuple[Measurement, Measurement]]] = {}
     for key in sorted(sides[0].keys() & sides[1].keys()):
-        pairs.setdefault(key[0], []).append((sides[0][key], sides[1][key]))
-    if not pairs:
-        return Evidence(claim, "not enough evidence")
+        groups.setdefault(key[0], []).append((sides[0][key], sides[1][key]))
 
     def worth(group: Sequence[tuple[Measurement, Measurement]]) -> tuple[Any, ...]:
         newest = max(one.started for pair in group for one in pair)
-        return min(len(group), LEAST_PAIRS), effort(group[0][0].setting), newest
+        return len(group) > 1, effort(group[0][0].setting), len(group), newest
 
-    return _judge(claim, max(pairs.values(), key=worth))
+    return max(groups.values(), key=worth, default=[])
 
 
-def _judge(claim: Claim, pairs: Sequence[tuple[Measurement, Measurement]]) -> Evidence:
-    values = np.array([[one.metrics[claim.metric] for one in pair] for pair in pairs])
-    first, second = values.mean(axis=0)
-    differences = values[:, 1] - values[:, 0] if claim.better == "lower" else values[:, 0] - values[:, 1]
-    low, high = interval(differences)
-    verdict: Verdict = "not enough evidence"
-    if len(pairs) >= LEAST_PAIRS and low is not None and high is not None:
-        verdict = "holds" if low > 0 else "does not hold" if high < 0 else verdict
-    return Evidence(
+def _compare(claim: Claim, pairs: Sequence[tuple[Measurement, Measurement]]) -> tuple[Evidence, dict[str, Any]]:
+    """The evidence without its verdict, and the arguments of :func:`workbench.reports.verdicts.verdict`."""
+    first, second = np.array([[one.metrics[claim.metric] for one in pair] for pair in pairs]).T
+    trivial = [one.metrics.get(f"baseline_{claim.metric}") for one, _ in pairs]  # both of a pair saw the same data
+    known = [value for value in trivial if value is not None]
+    baseline = known if len(known) == len(pairs) else None
+    evidence = Evidence(
         claim,
-        verdict,
-        pairs=len(pairs),
-        effect=float(differences.mean()),
-        low=low,
-        high=high,
-        first=float(first),
-        second=float(second),
+        first=float(first.mean()),
+        second=float(second.mean()),
+        baseline=float(np.mean(baseline)) if baseline else None,
         setting=describe(pairs[0][0].setting),
         records=tuple(one.record for pair in pairs for one in pair),
     )
-
-
-def interval(differences: np.ndarray) -> tuple[float | None, float | None]:
-    """The percentile bootstrap interval of the mean over paired differences; (None, None) for fewer than two."""
-    if len(differences) < 2:
-        return None, None
-    if np.ptp(differences) == 0:
-        return float(differences[0]), float(differences[0])
-    from scipy.stats import bootstrap
-
-    found = bootstrap(
-        (differences,),
-        np.mean,
-        confidence_level=CONFIDENCE,
-        n_resamples=RESAMPLES,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return float(found.low), float(found.high)
+    arguments = {"first": first, "second": second, "better": claim.better, "margin": evidence.margin}
+    return evidence, arguments | {"baseline": baseline}

@@ -42,11 +42,14 @@ def draw_figures(
         folder: where the files go.
     """
     pictures = []
-    weighed = [one for one in evidence if one.effect is not None]
+    weighed = [one for one in evidence if one.verdict is not None]
     if weighed:
         figure = new_figure(9.2, 1.2 + 0.42 * len(weighed))
         show_claims(figure.subplots(), weighed)
-        caption = "Right of zero the claim is right; grey: not enough evidence, an interval over zero or too few pairs."
+        caption = (
+            "Right of zero the side that the claim calls better is better. An interval is wider the more claims are "
+            "judged with it; a single pair has none."
+        )
         pictures.append(_save(figure, folder, "claims", "The papers' claims", caption))
     groups = sorted(by_setting(measurements).items(), key=lambda item: (effort(item[0]), len(item[1])), reverse=True)
     wide = [(setting, group) for setting, group in groups if len(group) >= LEAST_NETWORKS][:MOST_SETTINGS]

@@ -13,7 +13,13 @@ from workbench.reports.paper_tables import PaperTable
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-VERDICT_COLOURS = {"holds": GREEN, "does not hold": RED, "not enough evidence": GREY}
+VERDICT_COLOURS = {
+    "holds": GREEN,
+    "does not hold": RED,
+    "no difference": BLUE,
+    "undecided": GREY,
+    "not judged": "0.75",
+}
 
 
 def show_networks(ax: Axes, frame: "DataFrame", *, label: str = "method", value: str = "MAE") -> Axes:
@@ -41,17 +47,26 @@ def show_networks(ax: Axes, frame: "DataFrame", *, label: str = "method", value:
 
 
 def show_claims(ax: Axes, evidence: Sequence[Evidence]) -> Axes:
-    """The effect of each claim as a share of the compared mean, with its interval; right of zero the claim is right."""
-    shown = [one for one in evidence if one.effect is not None and one.second]
-    for place, one in enumerate(reversed(shown)):
-        scale = 100 / abs(one.second or 1)
-        colour = VERDICT_COLOURS[one.verdict]
-        if one.low is not None and one.high is not None:
-            ax.plot([one.low * scale, one.high * scale], [place, place], color=colour, lw=2.4, solid_capstyle="round")
-        ax.plot((one.effect or 0) * scale, place, "o", color=colour, ms=7)
+    """The advantage of each claim's first side, as a share of the second's mean, with its interval.
+
+    Right of zero the first side is better, whether low or high values are the better ones.
+    """
+    shown = [(one, one.verdict) for one in reversed(evidence) if one.verdict is not None and one.second]
+    words = set()
+    for place, (one, verdict) in enumerate(shown):
+        scale = (-100 if one.claim.better == "lower" else 100) / abs(one.second or 1)
+        colour = VERDICT_COLOURS[verdict.word]
+        if verdict.pairs > 1:  # a single pair has no interval
+            ends = [verdict.low * scale, verdict.high * scale]
+            ax.plot(ends, [place, place], color=colour, lw=2.4, solid_capstyle="round")
+        label = None if verdict.word in words else verdict.word
+        ax.plot(verdict.effect * scale, place, "o", color=colour, ms=7, ls="none", label=label)
+        words.add(verdict.word)
     ax.axvline(0, color="0.4", lw=1)
-    ax.set_yticks(range(len(shown)), [one.claim.text.rstrip(".") for one in reversed(shown)])
-    ax.set(xlabel="better by ... % (95 % interval)", ylim=(-0.6, len(shown) - 0.4))
+    ax.set_yticks(range(len(shown)), [one.claim.text.rstrip(".") for one, _ in shown])
+    ax.set(xlabel="advantage of the first side (% of the second side's mean)", ylim=(-0.6, len(shown) - 0.4))
+    if shown:
+        ax.legend(loc="best", fontsize=8, framealpha=0.9)
     ax.grid(axis="x", color="0.9")
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.tick_params(axis="y", length=0)

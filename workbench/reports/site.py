@@ -41,7 +41,7 @@ def write_site(runs_dir: str | Path, page: str | Path) -> dict[str, Any]:
     measurements = collect_measurements(runs_dir, damaged=damaged)
     readings = read_readings()
     tables = build_tables(measurements, readings)
-    evidence = [weigh(claim, measurements) for claim in read_claims()]
+    evidence = weigh(read_claims(), measurements)
     sweeps = collect_sweeps(runs_dir, damaged=damaged)
     folder.mkdir(parents=True, exist_ok=True)
     for table in tables:
@@ -62,7 +62,7 @@ def write_site(runs_dir: str | Path, page: str | Path) -> dict[str, Any]:
     for name, values in content.items():
         write_text(folder / f"{name}.html", _render(name, folder, index=page.name, **common, **values))
     entries = write_report(runs_dir, page, pages={name: f"site/{name}.html" for name in PAGES})
-    verdicts = [one.verdict for one in evidence]
+    verdicts = [one.word for one in evidence]
     return {
         "runs": len(entries),
         "networks": len(measurements),
