@@ -5,7 +5,7 @@ from small_notebooks import write_notebook
 
 from workbench.sweeps.grid import Grid, combinations, read_grid
 from workbench.sweeps.plan import nested, plan
-from workbench.sweeps.progress import Progress
+from workbench.sweeps.progress import SweepProgress
 
 # Nine anchors, each a list of nine of the one before: 3.5 billion values in a few lines.
 BILLIONS = "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefghi", "bcdefghij", strict=True))
@@ -93,12 +93,12 @@ def test_dotted_names_lead_into_options_and_leave_what_is_shared_alone():
 
 def test_two_thousand_cells_are_told_in_a_dozen_lines(tmp_path, notebook):
     cells = cells_of(tmp_path, grid={"lr": [0.1, 0.2, 0.3, 0.4], "n": list(range(500))})
-    progress = Progress(cells)
+    progress = SweepProgress(cells)
     (cells[0].folder / "result").mkdir(parents=True)
     (cells[0].folder / "result" / "record.json").write_text("{}")
     (cells[1].folder / "failed").mkdir(parents=True)
     (cells[1].folder / "failed" / "status.json").write_text("{}")
-    progress = Progress(cells)
+    progress = SweepProgress(cells)
     progress.start(cells[2].name)
     lines = progress.table().splitlines()
     assert [line.split() for line in lines] == [
@@ -108,7 +108,7 @@ def test_two_thousand_cells_are_told_in_a_dozen_lines(tmp_path, notebook):
         ["all", "1", "1", "1", "1997"],
     ]
     assert progress.line() == "1/2000 done  1 running  1 failed  1997 waiting"
-    many = Progress(cells_of(tmp_path, grid={"n": list(range(500))})).table().splitlines()
+    many = SweepProgress(cells_of(tmp_path, grid={"n": list(range(500))})).table().splitlines()
     assert len(many) == 2  # five hundred rows would tell nobody anything
 
 

@@ -179,13 +179,13 @@ def fit(
     check_whole(seed, "seed", least=0)
     if len(x) != len(y) or not len(x):
         raise ValueError(f"y has {len(y)} entries, expected {len(x)}, one a sample, and at least one")
-    state = Progress(torch.full((len(x),), recipe.epsilon or 0.0), [])
+    state = TrainingState(torch.full((len(x),), recipe.epsilon or 0.0), [])
     parts = {"model": model, "optimizer": optimizer, **({"schedule": schedule} if schedule else {})}
     if checkpoint is not None and checkpoint.exists():
         known = load_checkpoint(checkpoint, identity, parts, ("epsilon", "history"), kind="an adversarial training")
         if len(known["epsilon"]) != len(x):
             raise ValueError(f"checkpoint: {checkpoint} is of {len(known['epsilon'])} samples, expected {len(x)}")
-        state = Progress(**known)
+        state = TrainingState(**known)
     samples = Samples(model, x, y, recipe, task, augment)
     while len(state.history) < epochs:
         began, epoch = time.perf_counter(), len(state.history)
@@ -255,7 +255,7 @@ def update(
 
 
 @dataclass
-class Progress:
+class TrainingState:
     """What a run carries from epoch to epoch: each sample's epsilon, and the history."""
 
     epsilon: Tensor

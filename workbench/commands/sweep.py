@@ -13,7 +13,7 @@ from workbench.io.project import runs_folder
 
 if TYPE_CHECKING:
     from workbench.sweeps.cell import Outcome
-    from workbench.sweeps.progress import Progress
+    from workbench.sweeps.progress import SweepProgress
 
 
 def sweep(
@@ -76,18 +76,18 @@ def execute_sweep(
     retry_failed: bool = False,
     dry_run: bool = False,
     err: bool = False,
-) -> "tuple[Path, Progress, list[Outcome]]":
+) -> "tuple[Path, SweepProgress, list[Outcome]]":
     """What ``workbench sweep`` does: the sweep's folder, the state of every cell, and what ran now."""
     from workbench.sweeps.engine import open_engine, run_sweep, write_sweep
     from workbench.sweeps.grid import read_grid
     from workbench.sweeps.plan import plan
-    from workbench.sweeps.progress import Progress
+    from workbench.sweeps.progress import SweepProgress
 
     content = read_grid(grid)
     content = content.model_copy(update={"fixed": {**content.fixed, **(parameters or {})}})
     folder = out or runs_folder() / "sweeps" / content.name
     cells = plan(content, folder, beside=grid.parent)
-    progress = Progress(cells)
+    progress = SweepProgress(cells)
     wanted = ("waiting", "failed") if retry_failed else ("waiting",)
     todo = [cell for cell in cells if progress.states[cell.name] in wanted]
     if dry_run:
@@ -110,7 +110,7 @@ def execute_sweep(
     return folder, progress, outcomes
 
 
-def _reporter(progress: "Progress", *, err: bool) -> tuple[Callable[[str], None], Callable[["Outcome"], None]]:
+def _reporter(progress: "SweepProgress", *, err: bool) -> tuple[Callable[[str], None], Callable[["Outcome"], None]]:
     """What is told of each start and end: one line that is rewritten, or on a file one every few seconds."""
     stream = sys.stderr if err else sys.stdout
     live = stream.isatty()

@@ -6,7 +6,17 @@ EXTRAS = {
     "data": ("PIL", "skimage", "sklearn", "torchvision", "matplotlib", "tqdm"),
     "train": ("lightning_fabric", "timm", "pydantic", "yaml", "typer", "filelock"),
     "adversarial": ("torchattacks",),
-    "sweeps": ("papermill", "nbformat", "nbclient", "ipykernel", "distributed", "pandas", "seaborn", "jinja2"),
+    "sweeps": (
+        "papermill",
+        "nbformat",
+        "nbclient",
+        "ipykernel",
+        "psutil",
+        "distributed",
+        "pandas",
+        "seaborn",
+        "jinja2",
+    ),
     "lab": ("jupyterlab", "ipywidgets", "anywidget", "voila"),
 }
 """The modules of each extra of ``pyproject.toml``, without those of the extras that it contains."""

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from workbench.io.files import write_text
 from workbench.reports.entry import Entry, printable, read_entry
-from workbench.runs.record import Cell, Table, now
+from workbench.runs.record import Table, Value, now
 
 STATES = {
     "completed": "completed",
@@ -94,7 +94,7 @@ def render(entries: Sequence[Entry], base: Path, *, pages: Mapping[str, str] | N
     )
 
 
-def shown(value: Cell) -> str:
+def shown(value: Value) -> str:
     """A value as the page shows it: four significant digits, a dash where it is missing."""
     if value is None:
         return "–"

@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from io import StringIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import nbformat
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 PRESETS = ("smoke", "default", "paper")
 TYPES: dict[str, Any] = {
@@ -33,13 +35,15 @@ class Parameter(NamedTuple):
     help: str
 
 
-def read_notebook(path: str | Path) -> nbformat.NotebookNode:
-    """The notebook at ``path``, brought to format 4.
+def read_notebook(path: str | Path) -> "NotebookNode":
+    """The notebook at ``path``, converted to format 4.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is not a notebook.
     """
+    import nbformat  # more than a second, most of it a grammar of addresses that its schema library builds
+
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"notebook {path} does not exist")

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from workbench.io.files import write_json
 from workbench.io.project import PROJECT
 
-Cell = bool | int | float | str | None
+Value = bool | int | float | str | None
 Model = TypeVar("Model", bound=BaseModel)
 PACKAGES = ("torch", "torchvision", "numpy", "scipy")
 
@@ -38,7 +38,7 @@ class Table(_Part):
 
     name: str
     columns: list[str]
-    rows: list[list[Cell]]
+    rows: list[list[Value]]
     caption: str = ""
 
 
@@ -77,7 +77,7 @@ class Record(_Part):
     seed: int | None = None
     versions: dict[str, str] = {}
     metrics: dict[str, float] = {}
-    history: list[dict[str, Cell]] = []
+    history: list[dict[str, Value]] = []
     figures: list[Figure] = []
     tables: list[Table] = []
     warnings: list[str] = []
@@ -141,7 +141,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def plain(value: Any, name: str) -> Cell:
+def plain(value: Any, name: str) -> Value:
     """A number or string as JSON knows it; NaN and missing values become None.
 
     Numbers of NumPy, torch and pandas become Python's own; infinity becomes the string "inf" or "-inf".
@@ -160,7 +160,7 @@ def plain(value: Any, name: str) -> Cell:
     raise TypeError(f"{name} holds a {type(value).__name__}, expected numbers, strings or missing values")
 
 
-def plain_row(row: Mapping[str, Any], name: str) -> dict[str, Cell]:
+def plain_row(row: Mapping[str, Any], name: str) -> dict[str, Value]:
     """One row of a history; errors as in :func:`plain`."""
     return {str(key): plain(value, f"{name}[{key!r}]") for key, value in row.items()}
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, SupportsFloat
 from workbench.io.files import write_bytes
 from workbench.io.lock import own_folder
 from workbench.io.project import runs_folder
-from workbench.runs.record import Cell, Figure, Record, Table, Timing, now, number, plain, plain_row, versions
+from workbench.runs.record import Figure, Record, Table, Timing, Value, now, number, plain, plain_row, versions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -51,7 +51,7 @@ class Run:
         self._figures: dict[str, Figure] = {}
         self._tables: dict[str, Table] = {}
         self._metrics: dict[str, float] = {}
-        self._history: list[dict[str, Cell]] = []
+        self._history: list[dict[str, Value]] = []
         self._warnings: list[str] = []
         self._started = now()
         self._clock = time.perf_counter()

@@ -14,7 +14,7 @@ from workbench.runs.record import now, read_model
 LOG_LINES = 20
 LOG = "kernel.log"
 
-State = Literal["running", "completed", "failed", "died", "timeout", "interrupted"]
+RunState = Literal["running", "completed", "failed", "died", "timeout", "interrupted"]
 
 
 class Failure(BaseModel):
@@ -52,7 +52,7 @@ class Status(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
-    state: State
+    state: RunState
     started: str
     seconds: float = Field(default=0, ge=0)
     parameters: dict[str, Any] = {}
@@ -69,7 +69,7 @@ class Status(BaseModel):
         """Write status.json into ``folder``, whole or not at all."""
         write_json(folder / "status.json", self.model_dump())
 
-    def end(self, folder: Path, state: State, error: Failure | None = None, seconds: float = 0.0) -> "Status":
+    def end(self, folder: Path, state: RunState, error: Failure | None = None, seconds: float = 0.0) -> "Status":
         """Bring the status in ``folder`` to its end; an error without a traceback gets the end of the kernel's log."""
         tail = "" if state in ("completed", "interrupted") else log_tail(folder)
         if error is not None and not error.traceback:
@@ -123,7 +123,7 @@ class Job(BaseModel):
         status.write(self.folder)
         return status
 
-    def status(self, state: State, error: Failure | None = None) -> Status:
+    def status(self, state: RunState, error: Failure | None = None) -> Status:
         """A status of the job, not written."""
         return Status(
             name=self.name,

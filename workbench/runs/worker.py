@@ -18,13 +18,13 @@ from traitlets.config import Config
 from workbench.io.project import ROOT, clone_of
 from workbench.runs.parameters import read_notebook
 from workbench.runs.run import OWNED
-from workbench.runs.status import Failure, Job, State
+from workbench.runs.status import Failure, Job, RunState
 
 TRACEBACK_LINES = 30
 START_TIMEOUT = 120
 
 
-def execute(job: Job) -> tuple[State, Failure | None]:
+def execute(job: Job) -> tuple[RunState, Failure | None]:
     """Execute the notebook of ``job`` into its folder, and say how it ended and why."""
     assert job.notebook is not None
     output = job.folder / job.notebook.name

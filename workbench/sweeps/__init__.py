@@ -1,4 +1,7 @@
-"""Ablations in bulk: a grid, its cells, one of them run, all of them on a Dask scheduler, and what is told of them."""
+"""Sweeps: a grid is planned as cells, and workers run them.
+
+The workers are processes of this machine, or of a Dask cluster if its address is given. Notebooks run the same way.
+"""
 
 from workbench.io.extras import need
 

@@ -44,10 +44,8 @@ def run_notebook(
             or ``out_dir`` is the notebook's own folder.
     """
     _check_limits(1, timeout, threads)
-    job = _job(Path(path), Path(out_dir), parameters or {}, preset, timeout)
-    with own_folder(job.folder):  # refused before anything starts
-        pass
-    with open_engine(workers=1, threads=threads or _cores()) as engine:
+    with open_engine(workers=1, threads=threads or _cores()) as engine:  # it starts while the notebook is read here
+        job = _job(Path(path), Path(out_dir), parameters or {}, preset, timeout)
         return engine.submit(lambda execute, _: execute(job), lambda: None).result()
 
 

@@ -18,7 +18,7 @@ from queue import SimpleQueue
 from threading import Lock, Thread
 
 from workbench.io.lock import FolderInUseError, own_folder
-from workbench.runs.status import LOG, Failure, Job, State, Status, read_status
+from workbench.runs.status import LOG, Failure, Job, RunState, Status, read_status
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 TRACEBACK_LINES = 30
@@ -113,7 +113,7 @@ class Worker:
         return ""
 
 
-class _Task:
+class _CurrentJob:
     """The process's side: the job under way, which is brought to its end once, by itself or by an interruption."""
 
     def __init__(self) -> None:
@@ -131,8 +131,8 @@ class _Task:
                 self._job = None
                 return status.end(job.folder, state, error, time.perf_counter() - self._begun)
 
-    def interrupt(self) -> None:
-        """Kill what the job started, leave the truth about it, and end the process."""
+    def interrupt(self, waiting: "SimpleQueue[str]") -> None:
+        """Kill what the job started, write "interrupted" for it and for a job that waits, and end the process."""
         import psutil
 
         with self._lock:
@@ -143,6 +143,12 @@ class _Task:
                 with suppress(OSError, ValueError):
                     status = read_status(self._job.folder)  # not there any more if somebody removed the folder
                     status.end(self._job.folder, "interrupted", seconds=time.perf_counter() - self._begun)
+            while not waiting.empty():  # this process was still at its imports
+                job = Job.model_validate_json(waiting.get())
+                with suppress(OSError, ValueError, FolderInUseError):
+                    status = read_status(job.folder)
+                    with own_folder(job.folder):
+                        status.end(job.folder, "interrupted")
             os._exit(INTERRUPTED)
 
 
@@ -163,13 +169,13 @@ def _printing_to(log: Path) -> Iterator[None]:
             os.close(copy)
 
 
-def _execute(job: Job) -> tuple[State, Failure | None]:
+def _execute(job: Job) -> tuple[RunState, Failure | None]:
     from workbench.runs.worker import execute
 
     return execute(job)
 
 
-def _train(job: Job) -> tuple[State, Failure | None]:
+def _train(job: Job) -> tuple[RunState, Failure | None]:
     """Train in a folder where a checkpoint, if there is one, is where it goes on."""
     from workbench.training.config import build_config
     from workbench.training.experiment import run_experiment
@@ -182,10 +188,10 @@ def _train(job: Job) -> tuple[State, Failure | None]:
     return "completed", None
 
 
-def _listen(lines: "SimpleQueue[str]", task: _Task) -> None:
+def _listen(lines: "SimpleQueue[str]", task: _CurrentJob) -> None:
     for line in sys.stdin:
         lines.put(line)
-    task.interrupt()
+    task.interrupt(lines)
 
 
 def main() -> None:
@@ -193,7 +199,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     lines: SimpleQueue[str] = SimpleQueue()
-    task = _Task()
+    task = _CurrentJob()
     Thread(target=_listen, args=(lines, task), daemon=True).start()
     with suppress(ImportError):  # before the first job, as it takes a second
         import workbench.runs.worker  # noqa: F401

@@ -11,7 +11,7 @@ COLUMNS = ("done", "running", "failed", "waiting")
 MOST_ROWS = 12
 
 
-class Progress:
+class SweepProgress:
     """The state of every cell of a sweep, and when it may be over."""
 
     def __init__(self, cells: Sequence[Cell]) -> None:
