@@ -34,7 +34,7 @@ def count_pairs(truth: ArrayLike, predicted: ArrayLike) -> tuple[np.ndarray, np.
 
 
 def mae(truth: ArrayLike, predicted: ArrayLike) -> float:
-    r"""Mean absolute error of counts, :math:`\frac{1}{N} \sum_i |y_i - \hat y_i|`."""
+    r"""Mean absolute error of counts [LA 8], :math:`\frac{1}{N} \sum_i |y_i - \hat y_i|`."""
     truth, predicted = count_pairs(truth, predicted)
     return float(np.abs(truth - predicted).mean())
 

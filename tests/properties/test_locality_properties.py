@@ -5,9 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.data.patches import zoom_window
-from workbench.sampling.locality import endless_shuffle
 from workbench.sampling.lsh import collision_bound, collision_probability
-from workbench.sampling.partition import partition_samples
+from workbench.sampling.partition import endless_shuffle, partition_samples
 from workbench.sampling.zoom import next_zooms, zoom_rates
 
 numbers = st.floats(-1e6, 1e6, allow_nan=False)

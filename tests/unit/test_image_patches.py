@@ -4,7 +4,7 @@ import torch
 
 from workbench.data import CrowdDataset, CrowdSample, Draw
 from workbench.data.patches import ImagePatches, TrainingPatches
-from workbench.sampling.epochs import balanced_epoch, count_groups
+from workbench.sampling.groups import balanced_epoch, count_groups
 
 
 class Numbered(CrowdDataset):

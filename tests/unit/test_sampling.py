@@ -10,7 +10,7 @@ from workbench.data.patches import ImagePatches, TrainingPatches
 from workbench.data.sample import collate
 from workbench.sampling import SAMPLERS, build_sampler
 from workbench.sampling.batches import probabilities
-from workbench.sampling.epochs import count_groups
+from workbench.sampling.groups import count_groups
 from workbench.sampling.lsh import draw_projection, hash_codes
 from workbench.sampling.partition import partition_samples
 from workbench.sampling.zoom import zoom_rates
@@ -258,7 +258,7 @@ def test_the_state_goes_round_in_the_middle_of_an_epoch(name, tmp_path):
         (lambda: sampler_of("offline", zooms=[]), "zooms is empty"),
         (lambda: sampler_of("offline", zooms=[0.0]), r"zooms is 0\.0"),
         (lambda: sampler_of("random").divide(2, 2), "ranks is 2, expected a whole number >= 3"),
-        (lambda: build_sampler("ladp", samples=4, batch_size=24), "places that stay, found none"),
+        (lambda: build_sampler("ladp", samples=4, batch_size=24), "the same patches in every epoch, found none"),
         (lambda: sampler_of("lada", patches=TrainingPatches(PATCHES.dataset, 32)), "found TrainingPatches"),
         (lambda: build_sampler("ladp", samples=4, batch_size=24, patches=PATCHES), "samples is 4, but there are 80"),
         (lambda: sampler_of("lada").load_state_dict(sampler_of("lada", patches=HALF).state_dict()), "state is of 40"),

@@ -64,7 +64,7 @@ def test_every_strategy_trains(tmp_path, name):
 
 def test_the_sampler_learns_what_the_model_counts(tmp_path, monkeypatch):
     """Each observation is the batch's own people and the model's own sums."""
-    from workbench.sampling.locality import LADABatches
+    from workbench.sampling.zoom import LADABatches
 
     heard = []
 

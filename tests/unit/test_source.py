@@ -62,7 +62,7 @@ def test_what_training_can_reach_changes_the_digest(package, name, content):
 
 def test_the_packages_own_training_does_not_reach_commands_or_pages():
     reached = source._reached(["workbench.training.experiment"])
-    assert {"workbench.losses.generalized", "workbench.models.csrnet", "workbench.sampling.locality"} <= set(reached)
+    assert {"workbench.losses.generalized", "workbench.models.csrnet", "workbench.sampling.partition"} <= set(reached)
     assert not {name.split(".")[1] for name in reached if "." in name} & {"commands", "reports", "sweeps", "explore"}
 
 

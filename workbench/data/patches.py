@@ -115,8 +115,8 @@ class ImagePatches(CrowdDataset):
     it is asked for. Item ``image * per_image + k`` is patch k of an image; its place is drawn evenly from (seed,
     image, k). Every image gives the same number of patches, however large it is.
 
-    Asked by a :class:`~workbench.data.sample.Draw`, a patch may be mirrored, by the draw's seed, and zoomed (LA eq. 7):
-    a smaller or larger window about the same centre is cut out of the source image and brought to the patch's size.
+    Asked by a :class:`~workbench.data.sample.Draw`, a patch may be mirrored, by the draw's seed, and zoomed: a smaller
+    or larger window about the same centre (:func:`zoom_window`) is cut out of the source and resized to the patch.
 
     Args:
         dataset: where the images come from.
@@ -222,7 +222,7 @@ def fitting_side(dataset: CrowdDataset, most: int) -> int:
 
 
 def zoom_window(window: Window, size: tuple[int, int], zoom: float) -> Window:
-    """The window whose sides are ``zoom`` times those of ``window``, within the image.
+    """The window of a zoomed patch [LA 7]: ``zoom`` times as wide and high as ``window``, within the image.
 
     The centre stays where it is unless the new window would reach outside; then it moves just inside. The shape is
     kept, so a window can grow until one of its sides is the image's. Sides are whole pixels.

@@ -11,9 +11,9 @@ SAMPLERS: dict[str, str | Builder] = {
     "offline": "workbench.sampling.batches:OfflineBatches",
     "balanced": "workbench.sampling.batches:BalancedBatches",
     "adaptive": "workbench.sampling.batches:AdaptiveBatches",
-    "lada": "workbench.sampling.locality:LADABatches",
-    "ladp": "workbench.sampling.locality:LADPBatches",
-    "la_batch": "workbench.sampling.locality:LABatches",
+    "lada": "workbench.sampling.zoom:LADABatches",
+    "ladp": "workbench.sampling.partition:LADPBatches",
+    "la_batch": "workbench.sampling.batches:LABatches",
 }
 FIXED = ("offline", "balanced", "adaptive", "lada", "ladp", "la_batch")
 """Those that remember, partition or zoom samples: they need patches at fixed places."""

@@ -1,4 +1,4 @@
-"""The strategies that the locality-aware paper compares with its own (Table 6), each a batch sampler."""
+"""LA-Batch, and the strategies that its paper compares it with (Table 6); each is a batch sampler."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,9 @@ from workbench.checks import check_positive
 from workbench.data.patches import ImagePatches
 from workbench.data.sample import Draw
 from workbench.sampling.base import EpochBatches, Memory, in_batches, make_draws
-from workbench.sampling.epochs import balanced_epoch, count_groups
+from workbench.sampling.groups import balanced_epoch, count_groups
+from workbench.sampling.partition import LADPBatches
+from workbench.sampling.zoom import STEEPNESS, STRENGTH, Zooming
 
 
 class RandomBatches(EpochBatches):
@@ -34,7 +36,7 @@ class RandomBatches(EpochBatches):
 
 
 class BalancedBatches(EpochBatches):
-    """Groups by the number of people, as many samples from each: LADP without hashing, "balanced sampling".
+    """As many samples from each group of counts: LADP without hashing ("balanced sampling").
 
     Args:
         samples: number of samples.
@@ -58,7 +60,7 @@ class OfflineBatches(EpochBatches):
     """A set of zoomed patches made once, uniform over the groups of counts, then random batches of it.
 
     "We offline build an uniform distributed training set from scaled image patches" (LA sec. 5): every patch at every
-    zoom is a candidate; each group of counts gives as many, none twice before all of its candidates have come.
+    zoom is a candidate. Each group of counts gives equally many; none comes twice before all of its group have come.
 
     Args:
         samples: number of samples; the set made is as large.
@@ -66,7 +68,7 @@ class OfflineBatches(EpochBatches):
         patches: the samples.
         seed: what everything is drawn from.
         groups: G, of equal width on [0, y_max] of the candidates' counts.
-        zooms: what each patch is zoomed by; the default spans what LADA reaches with lambda = 2/3.
+        zooms: what each patch is zoomed by; the default is the range of LADA's zooms with lambda = 2/3.
     """
 
     def __init__(
@@ -96,10 +98,10 @@ class OfflineBatches(EpochBatches):
 
 
 class AdaptiveBatches(EpochBatches):
-    """Samples by their last error, "without zoom-in and zoom-out": the worse a patch was counted, the oftener it comes.
+    """Samples drawn by their last error, "without zoom-in and zoom-out": a worse counted patch is drawn more often.
 
-    A patch is drawn with probability u / N + (1 - u) |e| / sum |e|; one that was not seen yet counts as the mean. Each
-    comes as often as that says, up to one (systematic sampling). The first epoch is uniform.
+    A patch is drawn with probability u / N + (1 - u) |e| / sum |e|. A patch that was not seen yet gets the mean error.
+    The sampling is systematic: a patch comes N times its probability, rounded up or down. The first epoch is uniform.
 
     Args:
         samples: number of samples, and of draws an epoch.
@@ -133,8 +135,72 @@ class AdaptiveBatches(EpochBatches):
         return np.abs(predicted - truth)
 
 
+class LABatches(LADPBatches):
+    """LADP's batches with LADA's zooms: LA-Batch.
+
+    A zoomed patch stays in the bin of the patch that it was made from.
+
+    Args:
+        samples: number of samples.
+        batch_size: G B, see :class:`LADPBatches`; so for the rest down to ``projection``.
+        patches: the samples.
+        seed: what everything is drawn from.
+        groups: G.
+        bins: B.
+        spacing: of the bins.
+        projection: seed of the projection alone.
+        strength: lambda, see :class:`~workbench.sampling.zoom.Zooming`; so for the rest.
+        steepness: gamma.
+        share: how often a patch is shown zoomed.
+        cumulative: whether zooms multiply.
+    """
+
+    def __init__(
+        self,
+        samples: int,
+        batch_size: int,
+        *,
+        patches: ImagePatches,
+        seed: int = 0,
+        groups: int = 6,
+        bins: int | None = None,
+        spacing: str = "width",
+        projection: int | None = None,
+        strength: float = STRENGTH,
+        steepness: float = STEEPNESS,
+        share: float = 0.5,
+        cumulative: bool = False,
+    ) -> None:
+        self.zooming = Zooming(strength, steepness, share, cumulative)
+        super().__init__(
+            samples,
+            batch_size,
+            patches=patches,
+            seed=seed,
+            groups=groups,
+            bins=bins,
+            spacing=spacing,
+            projection=projection,
+        )
+        self.memory = Memory(samples, 1.0)
+
+    def plan(self, epoch: int) -> list[list[Draw]]:
+        """One draw of each bin, step by step, with zooms."""
+        assert self.memory is not None
+        rng = self.generator(epoch)
+        order = self.order(epoch).ravel()
+        draws = make_draws(order, self.zooming.choose(self.memory.known[order], rng), rng)
+        return in_batches(draws, self.partition.filled)
+
+    def judge(
+        self, truth: Float[np.ndarray, "n"], predicted: Float[np.ndarray, "n"], zooms: Float[np.ndarray, "n"]
+    ) -> Float[np.ndarray, "n"]:
+        """See :meth:`Zooming.judge`."""
+        return self.zooming.judge(truth, predicted, zooms)
+
+
 def probabilities(errors: Float[np.ndarray, "n"], uniform: float) -> Float[np.ndarray, "n"]:
-    """How likely each sample is drawn: ``uniform`` of it evenly, the rest by its error (NaN: not known yet)."""
+    """The probability of each sample: a share ``uniform`` evenly, the rest by its error (NaN: not known yet)."""
     known = errors[~np.isnan(errors)]
     mean = known.mean() if len(known) else 1.0
     weights = np.where(np.isnan(errors), mean, errors)

@@ -1,7 +1,7 @@
-"""Locality-sensitive hashing of image patches (LA eq. 1): near patches get near codes.
+"""Locality-sensitive hashing of image patches: near patches get near codes.
 
-A code is one number a patch, so a data set's codes are kept and its images are not. The lemmas speak of codes put into
-bins of one width, ``floor((h + b) / r)``; Algorithm 1 divides each group's range of codes
+A code is one number for each patch, so the codes of a data set are kept and its images are not. The paper's lemmas are
+about bins of one width, ``floor((h + b) / r)``; its algorithm divides the range of codes of each group instead
 (:mod:`workbench.sampling.partition`).
 """
 
@@ -19,9 +19,12 @@ CHUNK = 64
 
 
 def draw_projection(size: tuple[int, int], *, channels: int = 3, seed: int = 0) -> Float[Tensor, "c h w"]:
-    """The vectors w_c of eq. (1), one a channel, each element standard normal.
+    """The vectors w_c of :func:`hash_codes`, one for each channel, each element standard normal.
 
-    They follow from the seed: whoever keeps (size, channels, seed) keeps the projection.
+    The normal distribution is 2-stable [LA Def. 1]: the difference of the codes of two patches is normal, too, with a
+    standard deviation proportional to their Euclidean distance. So near patches get near codes.
+
+    The vectors follow from (size, channels, seed), so these alone need to be kept.
 
     Args:
         size: (H, W) of a patch.
@@ -35,9 +38,9 @@ def draw_projection(size: tuple[int, int], *, channels: int = 3, seed: int = 0) 
 
 
 def hash_codes(images: Float[Tensor, "n c h w"], projection: Float[Tensor, "c h w"]) -> Float[Tensor, "n"]:
-    r"""Codes :math:`h(i) = \frac{1}{C} \sum_{c=1}^C w_c^\top \mathrm{vec}(x_i(:, :, c))` (LA eq. 1).
+    r"""Hash codes [LA 1], :math:`h(i) = \frac{1}{C} \sum_{c=1}^C w_c^\top \mathrm{vec}(x_i(:, :, c))`.
 
-    C is 3, or 1 for grey images (the paper's footnote). One product of a matrix and a vector.
+    C is 3, or 1 for grey images (the paper's footnote).
 
     Args:
         images: (N, C, H, W).
@@ -95,27 +98,27 @@ def hash_stream(images: Iterable[Tensor], projection: Float[Tensor, "c h w"], *,
 
 
 def quantise(codes: Float[Tensor, "n"], width: float, offset: float | Tensor = 0.0) -> Int[Tensor, "n"]:
-    """The bin of each code where all bins have one width: floor((h + b) / r), what Lemma 1 is about.
+    """The bin of each code where all bins have one width, floor((h + b) / r), as :func:`collision_probability` assumes.
 
     Args:
         codes: (N,).
         width: r, in the codes' unit.
-        offset: b; the lemma holds on average over b drawn evenly from [0, r).
+        offset: b; the probability is that over b drawn evenly from [0, r).
     """
     check_positive(width, "width")
     return torch.floor((codes + offset) / width).long()
 
 
 def collision_probability(distance: float, width: float) -> float:
-    r"""Probability that two points fall into one bin (Lemma 1, eq. 2), in closed form for the Gaussian.
+    r"""Probability that two points fall into one bin [LA Lemma 1] [LA 2] [LA 3], in closed form for the Gaussian.
 
-    With :math:`s = r / c`: :math:`\operatorname{erf}(s / \sqrt 2) - \sqrt{2 / \pi}\, (1 - e^{-s^2 / 2}) / s`. The
-    second line of the paper's eq. (3) prints the last term's factor as :math:`1 / (\sqrt 2 c r)`; it is
+    With :math:`s = r / c` it is :math:`\operatorname{erf}(s / \sqrt 2) - \sqrt{2 / \pi}\, (1 - e^{-s^2 / 2}) / s`. The
+    second line of the paper's equation 3 prints the last term's factor as :math:`1 / (\sqrt 2 c r)`; it is
     :math:`\sqrt{2 / \pi} / (c r)`.
 
     Args:
         distance: c, the standard deviation of the difference of the two codes: the Euclidean distance of the points
-            under one projection; for images of C channels under eq. (1) that of the images divided by C.
+            under one projection; for images of C channels under :func:`hash_codes` that of the images divided by C.
         width: r, of a bin.
     """
     check_positive(distance, "distance", zero=True)
@@ -129,9 +132,10 @@ def collision_probability(distance: float, width: float) -> float:
 
 
 def collision_bound(distance: float, width: float) -> float:
-    r"""The bound of Lemma 2, :math:`\frac{2}{\sqrt\pi} \int_0^{r / (\sqrt 2 c)} e^{-x^2} dx`; arguments as above.
+    r"""The bound of :func:`collision_probability` [LA Lemma 2], with its arguments.
 
-    It drops the second term of eq. (3): for c >= r it is about twice the probability.
+    :math:`\frac{2}{\sqrt\pi} \int_0^{r / (\sqrt 2 c)} e^{-x^2} dx`. The second term of the probability is dropped: for
+    c >= r the bound is about twice the probability.
     """
     check_positive(distance, "distance", zero=True)
     check_positive(width, "width")

@@ -1,4 +1,4 @@
-"""Locality-aware data partition (LA Algorithm 1): groups by value, bins by hash code within each group."""
+"""Locality-aware data partition (LADP): groups by count, bins by hash code, one sample of each in a batch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,11 @@ from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
 from workbench.checks import check_choice, check_whole
-from workbench.sampling.epochs import count_groups
+from workbench.data.patches import ImagePatches
+from workbench.data.sample import Draw
+from workbench.sampling.base import STREAM, EpochBatches, in_batches, make_draws
+from workbench.sampling.groups import count_groups
+from workbench.sampling.lsh import draw_projection, hash_stream
 
 SPACINGS = ("width", "count")
 
@@ -117,3 +121,88 @@ def equal_count(codes: Float[np.ndarray, "n"], bins: int) -> Int[np.ndarray, "n"
     for number, chosen in enumerate(np.array_split(np.argsort(codes, kind="stable"), bins)):
         bin_of[chosen] = number
     return bin_of
+
+
+class LADPBatches(EpochBatches):
+    """Batches with one sample of each bin that holds any (LADP) [LA Alg. 1]; the comments give the algorithm's lines.
+
+    The constructor makes the partition, :meth:`plan` the batches; the training loop does the rest (lines 7 and 8). Its
+    loss is the mean over the batch where the paper prints the sum; the steps of Adam are the same.
+
+    An epoch has ceil(N / filled bins) steps, so it shows about N samples, as random batches do. The samples of a bin
+    come in a shuffled order, then in another, and so on through all epochs: none comes twice before all have come once,
+    so every sample is reached.
+
+    Args:
+        samples: number of samples.
+        batch_size: G B, the number of bins; a step shows fewer where bins are empty.
+        patches: the samples.
+        seed: what everything is drawn from, the projection too.
+        groups: G.
+        bins: B; batch_size / groups if None.
+        spacing: of the bins, see :func:`workbench.sampling.partition.partition_samples`.
+        projection: seed of the projection alone; ``seed`` if None.
+
+    Raises:
+        ValueError: the batch size is not G B.
+    """
+
+    def __init__(
+        self,
+        samples: int,
+        batch_size: int,
+        *,
+        patches: ImagePatches,
+        seed: int = 0,
+        groups: int = 6,
+        bins: int | None = None,
+        spacing: str = "width",
+        projection: int | None = None,
+    ) -> None:
+        check_whole(groups, "groups")
+        bins = batch_size // groups if bins is None else bins
+        if not bins or groups * bins != batch_size:
+            raise ValueError(
+                f"batch_size is {batch_size!r} with {groups} groups of {bins} bins; expected their product, one "
+                "sample from each bin"
+            )
+        # line 2: w_c
+        vectors = draw_projection(patches.patch_size, seed=seed if projection is None else projection)
+        # line 3: h(i)
+        self.codes = hash_stream((patches[index].image for index in range(samples)), vectors).numpy()
+        # lines 1 and 4: G groups by count, B bins in each by code
+        self.partition = partition_samples(patches.counts(), self.codes, groups=groups, bins=bins, spacing=spacing)
+        super().__init__(samples, batch_size, seed=seed)
+
+    def __len__(self) -> int:
+        return -(-self.samples // self.partition.filled)
+
+    def order(self, epoch: int) -> Int[np.ndarray, "steps bins"]:
+        """The samples of an epoch, a row a step, a column a bin."""
+        # lines 5 and 6: at every step one sample of each bin
+        columns = [
+            endless_shuffle(members, epoch * len(self), len(self), seed=[self.seed, STREAM, number])
+            for number, members in enumerate(self.partition.members)
+        ]
+        return np.stack(columns, axis=1)
+
+    def plan(self, epoch: int) -> list[list[Draw]]:
+        """One draw of each bin, step by step."""
+        order = self.order(epoch).ravel()
+        return in_batches(make_draws(order, 1, self.generator(epoch)), self.partition.filled)
+
+    def summary(self) -> dict[str, float]:
+        """The number of bins, and the number of those that hold samples."""
+        return {"bins": self.partition.groups * self.partition.bins, "bins_filled": self.partition.filled}
+
+
+def endless_shuffle(
+    members: Int[np.ndarray, "n"], start: int, length: int, *, seed: list[int]
+) -> Int[np.ndarray, "length"]:
+    """Items ``start`` to ``start + length`` of an endless sequence: the members in one order, then in another ..."""
+    size = len(members)
+    if size == 1:
+        return np.repeat(members, length)
+    first, last = start // size, (start + length - 1) // size
+    rounds = [np.random.default_rng([*seed, turn]).permutation(members) for turn in range(first, last + 1)]
+    return np.concatenate(rounds)[start - first * size :][:length]

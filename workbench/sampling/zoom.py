@@ -1,8 +1,10 @@
-"""Locality-aware data augmentation (LA eq. 4 to 7): how far to zoom into or out of a patch, by its error.
+"""Locality-aware data augmentation (LADA): how far to zoom into or out of a patch, by its counting error.
 
 A zoom r is the side of the window over the patch's own: r < 1 takes a smaller window of the source image and enlarges
-it (fewer people), r > 1 a larger one (more people). The window is cut by :mod:`workbench.data.patches`.
+it (fewer people), r > 1 a larger one (more people). :func:`workbench.data.patches.zoom_window` finds the window.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -10,16 +12,18 @@ from numpy.typing import ArrayLike
 from scipy.special import expit
 
 from workbench.checks import check_positive
+from workbench.data.sample import Draw
 from workbench.metrics import count_pairs
+from workbench.sampling.base import EpochBatches, Memory, in_batches, make_draws
 
 STRENGTH, STEEPNESS = 2 / 3, 10.0
 """lambda and gamma that the paper found satisfactory (sec. 4)."""
 
 
 def scale_factors(truth: ArrayLike, predicted: ArrayLike) -> Float[np.ndarray, "n"]:
-    r"""Residual over truth, :math:`\alpha = (\tilde y - y) / y` (eq. 4, 5): above zero where over-estimated.
+    r"""Scale factors [LA 4] [LA 5], residual over truth, :math:`\alpha = (\tilde y - y) / y`: above 0 if too high.
 
-    Where nobody is (y = 0) the residual is divided by 1.
+    Where there is nobody (y = 0) the residual is divided by 1.
 
     Raises:
         ValueError: not two finite vectors of one length above zero, or a truth below zero.
@@ -33,10 +37,10 @@ def scale_factors(truth: ArrayLike, predicted: ArrayLike) -> Float[np.ndarray, "
 def zoom_rates(
     factors: ArrayLike, *, strength: float = STRENGTH, steepness: float = STEEPNESS
 ) -> Float[np.ndarray, "n"]:
-    r"""Zoom rates :math:`r = 1 + \lambda (1 / (1 + e^{\gamma \alpha}) - 1/2)` (eq. 6, Fig. 3).
+    r"""Zoom rates [LA 6], :math:`r = 1 + \lambda (1 / (1 + e^{\gamma \alpha}) - 1/2)` (Fig. 3).
 
-    1 where a patch is counted right, falling from 1 + lambda / 2 (under-estimated: zoom out, more people) to
-    1 - lambda / 2 (over-estimated: zoom in, fewer). The paper's text says "overestimated" of both.
+    The rate is 1 where a patch is counted right. It falls from 1 + lambda / 2 (under-estimated: zoom out, more people)
+    to 1 - lambda / 2 (over-estimated: zoom in, fewer people). The paper's text says "overestimated" of both.
 
     Args:
         factors: (N,) alpha.
@@ -64,15 +68,15 @@ def next_zooms(
 ) -> Float[np.ndarray, "n"]:
     """The zoom of each patch's next version, from how it was counted now.
 
-    A patch without anybody is left as it is (1): no zoom says of it that it was counted wrong.
+    The zoom of a patch without people stays 1: no zoom puts people into it or takes them out.
 
     Args:
         truth: (N,) people in each patch as it was shown.
         predicted: (N,) people counted.
         strength: lambda.
         steepness: gamma.
-        current: (N,) zooms that the patches were shown at; then the new one multiplies it, as x^{t+1} = f(x^t, r^t)
-            reads, held within what one zoom can reach. None: the new one is relative to the patch itself.
+        current: (N,) zooms that the patches were shown at. The new zoom is their product with the rate, limited to what
+            one rate can reach (the literal reading of x^{t+1} = f(x^t, r^t)). None: the rate alone is the new zoom.
     """
     rates = zoom_rates(scale_factors(truth, predicted), strength=strength, steepness=steepness)
     if current is not None:
@@ -85,3 +89,82 @@ def check_strength(strength: float) -> None:
     check_positive(strength, "strength")
     if strength >= 2:
         raise ValueError(f"strength is {strength!r}, expected lambda in (0, 2)")
+
+
+@dataclass(frozen=True)
+class Zooming:
+    """The options of LADA.
+
+    The paper adds the zoomed patches to the training set ("generating more image patches"). Here an epoch keeps its
+    length: each draw shows its patch zoomed with probability ``share``, and unchanged otherwise.
+
+    Attributes:
+        strength: lambda of :func:`zoom_rates`.
+        steepness: gamma of :func:`zoom_rates`.
+        share: how often a patch is shown zoomed; 1 replaces every patch by its zoomed version.
+        cumulative: whether a zoomed patch's new zoom multiplies the one it had, see :func:`next_zooms`.
+    """
+
+    strength: float = STRENGTH
+    steepness: float = STEEPNESS
+    share: float = 0.5
+    cumulative: bool = False
+
+    def __post_init__(self) -> None:
+        check_strength(self.strength)
+        check_positive(self.steepness, "steepness")
+        check_positive(self.share, "share", zero=True)
+        if self.share > 1:
+            raise ValueError(f"share is {self.share!r}, expected one in [0, 1]")
+
+    def choose(self, zooms: Float[np.ndarray, "n"], rng: np.random.Generator) -> Float[np.ndarray, "n"]:
+        """The zoom that each draw shows, of those that are known."""
+        return np.where(rng.random(len(zooms)) < self.share, zooms, 1.0)
+
+    def judge(
+        self, truth: Float[np.ndarray, "n"], predicted: Float[np.ndarray, "n"], zooms: Float[np.ndarray, "n"]
+    ) -> Float[np.ndarray, "n"]:
+        """The zoom of each patch's next version."""
+        current = zooms if self.cumulative else None
+        return next_zooms(truth, predicted, strength=self.strength, steepness=self.steepness, current=current)
+
+
+class LADABatches(EpochBatches):
+    """Every sample once an epoch in a random order, some of them zoomed by their last counting error (LADA).
+
+    Args:
+        samples: number of samples.
+        batch_size: samples per batch; the last batch may be smaller.
+        seed: what everything is drawn from.
+        strength: lambda, see :class:`Zooming`; also for the others.
+        steepness: gamma.
+        share: how often a patch is shown zoomed.
+        cumulative: whether zooms multiply.
+    """
+
+    def __init__(
+        self,
+        samples: int,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        strength: float = STRENGTH,
+        steepness: float = STEEPNESS,
+        share: float = 0.5,
+        cumulative: bool = False,
+    ) -> None:
+        self.zooming = Zooming(strength, steepness, share, cumulative)
+        super().__init__(samples, batch_size, seed=seed, memory=Memory(samples, 1.0))
+
+    def plan(self, epoch: int) -> list[list[Draw]]:
+        """A permutation with zooms."""
+        assert self.memory is not None
+        rng = self.generator(epoch)
+        order = rng.permutation(self.samples)
+        return in_batches(make_draws(order, self.zooming.choose(self.memory.known[order], rng), rng), self.batch_size)
+
+    def judge(
+        self, truth: Float[np.ndarray, "n"], predicted: Float[np.ndarray, "n"], zooms: Float[np.ndarray, "n"]
+    ) -> Float[np.ndarray, "n"]:
+        """See :meth:`Zooming.judge`."""
+        return self.zooming.judge(truth, predicted, zooms)

@@ -16,7 +16,7 @@ from workbench.data import open_dataset
 from workbench.data.patches import ImagePatches
 from workbench.data.sample import collate
 from workbench.metrics import group_means
-from workbench.sampling.epochs import count_groups
+from workbench.sampling.groups import count_groups
 from workbench.training.config import Config, build_config, patch_size
 from workbench.training.evaluation import count_people, inference
 

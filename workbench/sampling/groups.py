@@ -1,4 +1,4 @@
-"""Balanced epochs: every group of samples appears as often, however many it has."""
+"""Groups of samples by count, and epochs in which every group appears equally often."""
 
 from collections.abc import Sequence
 
@@ -8,9 +8,10 @@ from workbench.checks import check_whole
 
 
 def count_groups(counts: Sequence[int], groups: int) -> list[int]:
-    """The group of each count: groups of equal width ceil(y_max / G) on [0, y_max] (LA Algorithm 1, line 1).
+    """The group of each count: groups of equal width ceil(y_max / G) on [0, y_max].
 
-    The largest count belongs to the last group.
+    The largest count belongs to the last group. This is line 1 of the algorithm of
+    :class:`workbench.sampling.partition.LADPBatches`.
 
     Raises:
         ValueError: no counts, a count below zero, or fewer than one group.
@@ -23,10 +24,10 @@ def count_groups(counts: Sequence[int], groups: int) -> list[int]:
 
 
 def balanced_epoch(labels: Sequence[int], length: int, *, seed: int, epoch: int = 0) -> list[int]:
-    """Indices of one epoch of ``length`` draws in which each label appears as often as any other, up to one.
+    """Indices of one epoch of ``length`` draws; the numbers of draws of two labels differ by one at most.
 
-    The samples of a label are gone through in a shuffled order, again and again, so that none appears twice before
-    each has appeared once. Everything follows from (seed, epoch).
+    The samples of a label come in a shuffled order, again and again, so that none appears twice before each has
+    appeared once. Everything follows from (seed, epoch).
 
     Args:
         labels: of every sample, for instance :func:`count_groups` of its counts.
