@@ -1,4 +1,4 @@
-"""The state of the explorer of transport plans: what the sliders say, and the plan that follows."""
+"""The state of the transport explorer: the settings of the sliders, and the plan they give."""
 
 import math
 import time
@@ -18,7 +18,7 @@ MOST_LINKS = 1500
 
 @dataclass(frozen=True)
 class PlanSetting:
-    """What the sliders say.
+    """The settings of the sliders.
 
     Attributes:
         cost: see :class:`workbench.transport.TransportCost`; 1 is subtracted from the exponential ones.
@@ -64,7 +64,7 @@ class SolvedPlan:
 
     @property
     def transport_cost(self) -> float:
-        """The first term of eq. (1), the sum of cost times mass."""
+        """The transport term of the generalized loss: the sum of cost times mass."""
         return float((self.cost * self.plan.matrix).sum())
 
     @property
@@ -103,7 +103,7 @@ def solve(
         points: (N, 2), image pixels.
         setting: cost, epsilon, tau and how far to iterate.
         stride: side of a cell in image pixels.
-        previous: a plan for about the same: its potential is a good beginning, as a slider moves in small steps.
+        previous: a plan for nearly the same problem. Its potential is a good start, as a slider moves in small steps.
     """
     height, width = density.shape
     a, b = density.flatten(), density.new_ones(len(points))

@@ -20,7 +20,7 @@ class Localized(NamedTuple):
 
     Attributes:
         points: (N, 2), x then y, image pixels.
-        scores: (N,), how sure each is: the density at a local maximum; OT-M's points are all alike and score 1.
+        scores: (N,), confidence: the density at a local maximum; 1 for every point of OT-M.
     """
 
     points: Float[Tensor, "n 2"]
@@ -63,7 +63,7 @@ def find_points(
 
 
 def _inside(points: Tensor, scores: Tensor, size: tuple[int, int], cells: tuple[int, int], stride: int) -> Localized:
-    """A last cell that reaches beyond the image is drawn in to the part within: its people stay apart."""
+    """Where the last cells reach beyond the image, scale their points into the part inside; no two points merge."""
     for length, number in zip(size, cells, strict=True):
         if not (number - 1) * stride < length <= number * stride:
             raise ValueError(f"sizes holds {size}, expected the size of an image of {cells} cells of {stride} pixels")

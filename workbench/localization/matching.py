@@ -1,8 +1,8 @@
 """One-to-one matching of predicted points with annotated ones, exact.
 
-Pairs near enough to match come from a k-d tree; a maximum matching of them is a maximum flow from predictions to
-heads, found by Dinic's algorithm, which needs a second where scipy's bipartite matching needs minutes once the radius
-is a few head distances. A matching at one radius is the start at the next.
+A k-d tree finds the pairs that are near enough to match. A maximum matching of them is a maximum flow from predictions
+to heads, found by Dinic's algorithm. It needs a second where scipy's bipartite matching needs minutes, once the
+radius is a few times the distance between heads. The search at a larger radius starts from the matching at a smaller.
 """
 
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ def _others(taken: Tensor, size: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Pairs:
+class Candidates:
     """Pairs of a predicted and an annotated point, with their distances in image pixels."""
 
     predicted: NDArray[np.int32]
@@ -65,9 +65,9 @@ class Pairs:
     distance: NDArray[np.float64]
     sizes: tuple[int, int]
 
-    def keep(self, kept: NDArray[np.bool_] | NDArray[np.int64] | slice) -> "Pairs":
-        """The pairs that an index of arrays stands for."""
-        return Pairs(self.predicted[kept], self.truth[kept], self.distance[kept], self.sizes)
+    def keep(self, kept: NDArray[np.bool_] | NDArray[np.int64] | slice) -> "Candidates":
+        """The pairs at an index, a mask or a slice."""
+        return Candidates(self.predicted[kept], self.truth[kept], self.distance[kept], self.sizes)
 
 
 def match_points(
@@ -80,8 +80,8 @@ def match_points(
     """Match predicted with annotated points one to one, as many as can be.
 
     A pair may match where its distance is at most the annotated point's radius. There can be several maximum
-    matchings: "cardinality" gives any of them (precision and recall are the same for all), "distance" the one of the
-    least total distance, which the mean localization error is of.
+    matchings. "cardinality" gives any of them; precision and recall are the same for all. "distance" gives the one with
+    the least total distance, which the mean localization error needs.
 
     Args:
         predicted: (N, 2), x then y, image pixels.
@@ -95,7 +95,7 @@ def match_points(
     """
     check_choice(objective, OBJECTIVES, "objective")
     reach = _radii(predicted, truth, radius)
-    # sorted by place, so that the choice among largest matchings does not hang on the order of the points
+    # sorted by place, so that the choice among largest matchings does not depend on the order of the points
     rows, columns = _by_place(predicted), _by_place(truth, reach)
     pairs = candidate_pairs(predicted[rows], truth[columns], reach[columns])
     chosen = _cheapest(pairs, pairs.distance) if objective == "distance" else _matched(pairs, augment(pairs))
@@ -108,7 +108,7 @@ def match_points(
 
 
 def _by_place(points: Tensor, *more: Tensor) -> Int[Tensor, "n"]:
-    """The order of points by x, then y, then what else there is."""
+    """The order of points by x, then y, then ``more``."""
     keys = [key.detach().cpu().double().numpy() for key in (*reversed(more), *points.flip(1).unbind(1))]
     return torch.from_numpy(np.lexsort(keys)).to(points.device)
 
@@ -118,7 +118,7 @@ def matched_counts(
 ) -> Int[np.ndarray, "r"]:
     """The size of a maximum matching at each radius; arguments and errors as in :func:`match_points`.
 
-    A matching at one radius stands at every larger one and is only added to there.
+    A matching at one radius is valid at every larger one, where it is only extended.
     """
     for radius in radii:
         check_positive(radius, "radius", zero=True)
@@ -159,7 +159,7 @@ def first_matched(
 
 def candidate_pairs(
     predicted: Float[Tensor, "n 2"], truth: Float[Tensor, "m 2"], radius: float | Float[Tensor, "m"]
-) -> Pairs:
+) -> Candidates:
     """All pairs whose distance is at most the radius of their annotated point."""
     from scipy.spatial import cKDTree  # half a second to import
 
@@ -178,7 +178,7 @@ def candidate_pairs(
             found.append((near["i"], members[near["j"]]))
     i, j = (np.concatenate(part).astype(np.int32) for part in zip(*found, strict=True))
     distance = np.hypot(*(left[i] - right[j]).T)
-    return Pairs(i, j, distance, sizes).keep(distance <= reach[j])
+    return Candidates(i, j, distance, sizes).keep(distance <= reach[j])
 
 
 def _radii(predicted: Tensor, truth: Tensor, radius: float | Tensor) -> Float[Tensor, "m"]:
@@ -193,12 +193,12 @@ def _radii(predicted: Tensor, truth: Tensor, radius: float | Tensor) -> Float[Te
     return radius.to(truth.device)
 
 
-def augment(pairs: Pairs, partner: NDArray[np.int32] | None = None) -> NDArray[np.int32]:
+def augment(pairs: Candidates, partner: NDArray[np.int32] | None = None) -> NDArray[np.int32]:
     """A maximum matching, from the matching ``partner`` on: the head of each prediction, -1 where it has none.
 
     Every augmenting path is a unit of flow: from the source to a free prediction, along a pair to a head, back along
-    the head's own pair to its prediction, and so on to a free head and the sink. What is matched stays so, with
-    another partner maybe.
+    the head's own pair to its prediction, and so on to a free head and the sink. A matched point stays matched, but its
+    partner may change.
     """
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import maximum_flow
@@ -227,16 +227,16 @@ def augment(pairs: Pairs, partner: NDArray[np.int32] | None = None) -> NDArray[n
     return partner
 
 
-def _matched(pairs: Pairs, partner: NDArray[np.int32]) -> NDArray[np.int64]:
+def _matched(pairs: Candidates, partner: NDArray[np.int32]) -> NDArray[np.int64]:
     """Which of the pairs are matched."""
     return np.flatnonzero(partner[pairs.predicted] == pairs.truth)
 
 
-def _cheapest(pairs: Pairs, cost: NDArray[np.float64]) -> NDArray[np.int64]:
+def _cheapest(pairs: Candidates, cost: NDArray[np.float64]) -> NDArray[np.int64]:
     """Which pairs make a maximum matching of the least total cost.
 
-    Each prediction has, besides its heads, a place of its own that costs more than any chain of exchanges can save:
-    an assignment of every prediction at the least cost leaves as few of them there as can be.
+    Besides its heads, each prediction may be assigned to a dummy of its own, which costs more than any chain of
+    exchanges can save. So the cheapest assignment of all predictions uses as few dummies as possible.
     """
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import min_weight_full_bipartite_matching

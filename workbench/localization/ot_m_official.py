@@ -20,7 +20,7 @@ from workbench.transport.published import PublishedSchedule, published_plan
 SCHEDULE = PublishedSchedule(blur=0.01, reach=math.inf, scaling=0.75)
 LEAST_START = 8.0  # epsilon starts at the largest cost, or here
 MOST_STEPS = 16
-NOTHING = 1e-12  # density that counts as none
+NOTHING = 1e-12  # less density than this counts as none
 
 
 def random_start(density: Float[Tensor, "h w"], people: int, *, stride: int, seed: int) -> Float[Tensor, "n 2"]:

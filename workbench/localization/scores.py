@@ -1,7 +1,7 @@
 """Scores of predicted points against annotated ones: the protocols of NWPU-Crowd and UCF-QNRF, and fixed radii.
 
-True positives, false alarms and misses are summed over all images before anything is divided (micro averages). What
-would be 0 / 0 is 0, as in the published evaluation code: a set without people and without predictions scores 0.
+True positives, false alarms and misses are summed over all images before anything is divided (micro averages). As in
+the published evaluation code, 0 / 0 counts as 0: a set without people and without predictions scores 0.
 """
 
 from collections.abc import Sequence
@@ -89,7 +89,7 @@ class RadiusScores:
 def radius_scores(predicted: Points, truth: Points, radius: float, *, progress: bool = False) -> RadiusScores:
     """Precision, recall and mean localization error at a fixed radius (ShanghaiTech is scored at 4 and 8 px).
 
-    Among the largest matchings the error is of the one with the least total distance.
+    The error is measured on the largest matching that has the least total distance.
 
     Args:
         predicted: an image each, (N, 2), x then y, image pixels.
@@ -135,10 +135,10 @@ class NwpuScores:
 def nwpu_scores(
     predicted: Points, truth: Sequence[Heads], *, sigma: str = "large", progress: bool = False
 ) -> NwpuScores:
-    """NWPU-Crowd's protocol: each head has a radius of its own, the matching is one to one and as large as can be.
+    """NWPU-Crowd's protocol: a largest one-to-one matching in which each head has a radius of its own.
 
-    Which people are found, and so the recall per level, is not determined by that: there can be several largest
-    matchings. The one taken does not depend on the order of the points.
+    There can be several largest matchings, and the recall per level may differ between them. Which one is taken does
+    not depend on the order of the points.
 
     Args:
         predicted: an image each, (N, 2), x then y, image pixels.
@@ -208,15 +208,15 @@ def qnrf_scores(
 ) -> QnrfScores:
     """UCF-QNRF's protocol: precision and recall at each of 1, 2, ... 100 px, and their means.
 
-    The area under the precision-recall curve needs an order of the predictions, for instance the density at each local
-    maximum: the curve runs through the predictions of all images in falling order. Without scores all predictions rank
-    alike, the curve is a step of one precision up to one recall, and its area is their product.
+    The area under the precision-recall curve needs a score for each prediction, for instance the density at each local
+    maximum. The curve goes through the predictions of all images in falling order of score. Without scores the curve is
+    one step, and its area is the product of precision and recall.
 
     Args:
         predicted: an image each, (N, 2), x then y, image pixels.
         truth: an image each, (M, 2).
         radii: in image pixels.
-        scores: an image each, (N,), the higher the surer; None where the predictions have none.
+        scores: an image each, (N,), higher is more confident; None: no scores.
         progress: show a progress bar.
 
     Reference:
@@ -239,11 +239,11 @@ def qnrf_scores(
 def average_precision(predicted: Points, scores: Sequence[Float[Tensor, "_"]], truth: Points, radius: float) -> float:
     r"""The area under the precision-recall curve, :math:`\sum_k (R_k - R_{k-1}) P_k` over falling scores.
 
-    Predictions of equal score enter together. Of every cut the matching is the largest that there is.
+    Predictions of equal score are added together. At every threshold the matching is a largest one.
 
     Args:
         predicted: an image each, (N, 2), x then y, image pixels.
-        scores: an image each, (N,), the higher the surer.
+        scores: an image each, (N,), higher is more confident.
         truth: an image each, (M, 2).
         radius: in image pixels.
     """
@@ -264,7 +264,7 @@ def average_precision(predicted: Points, scores: Sequence[Float[Tensor, "_"]], t
 
 
 def _images(predicted: Sequence, truth: Sequence, progress: bool, name: str) -> "tqdm":
-    """Images in pairs, with a progress bar where one is asked for."""
+    """Pairs of predicted and true points, with a progress bar if asked for."""
     if len(predicted) != len(truth):
         raise ValueError(f"predicted holds {len(predicted)} images and truth {len(truth)}, expected as many")
     need("data")

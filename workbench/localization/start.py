@@ -1,4 +1,4 @@
-"""Where OT-M starts: the map cut into pieces of one person each, and people of one place set apart."""
+"""The start of OT-M: the map cut into pieces of one person each; and points of one place spread apart."""
 
 import numpy as np
 import torch
@@ -8,8 +8,8 @@ from torch import Tensor
 from workbench.checks import check_whole
 from workbench.tensor_checks import check_not_negative, check_tensor
 
-CLOSE = 0.1  # cells: points nearer than that are people of one place
-SAME = 1e-3
+CLOSE = 0.1  # cells: points nearer than this count as one place
+SAME = 1e-3  # cells: the same, for points that have been spread once
 
 
 def bisection_start(density: Float[Tensor, "h w"], people: int) -> Float[Tensor, "n 2"]:
@@ -20,7 +20,7 @@ def bisection_start(density: Float[Tensor, "h w"], people: int) -> Float[Tensor,
     may go through a square, so that several people of one cell lie apart in it.
 
     Args:
-        density: (H, W), people per cell; its sum needs not be ``people``.
+        density: (H, W), people per cell; its sum need not be ``people``.
         people: how many points.
 
     Returns:
@@ -85,7 +85,7 @@ def _halves(
 
 
 def separated(points: Float[Tensor, "n 2"]) -> Float[Tensor, "n 2"]:
-    """The same points (in cells), people of one place spread evenly over a square around it; no two alike."""
+    """The same points (in cells), with points of one place spread evenly over a square around it; no two are equal."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
     from scipy.spatial import cKDTree
@@ -99,7 +99,7 @@ def separated(points: Float[Tensor, "n 2"]) -> Float[Tensor, "n 2"]:
             break
         links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(places), len(places)))
         _, group = connected_components(links, directed=False)
-        side = 0.5**attempt  # another size next time, should two spreads touch
+        side = 0.5**attempt  # a smaller square each time, in case two squares overlap
         for number in np.unique(group[pairs[:, 0]]):
             members = np.flatnonzero(group == number)
             square = np.array([[-0.5, -0.5, 0.5, 0.5]]) * side

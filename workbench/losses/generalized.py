@@ -27,7 +27,7 @@ from workbench.transport.screened import screened_plan
 
 PLANS = ("converged", "rows", "columns")
 GRADIENTS = ("section3.3", "implicit")
-STIFFEST = 1e10  # epsilons of tau that double precision can follow
+STIFFEST = 1e10  # tau / epsilon above which double precision no longer resolves the plan
 
 
 class GeneralizedLoss(CrowdLoss):
@@ -35,15 +35,16 @@ class GeneralizedLoss(CrowdLoss):
 
     .. math:: \mathcal{L} = \langle C, P \rangle - \varepsilon H(P) + \tau D_1(P 1 | a) + \tau D_2(P^\top 1 | b)
 
-    Eq. (1). The plan P solves the problem with D_1 and D_2 the Kullback-Leibler divergence, eq. (5) and (6); by default
-    the loss then takes the squared L2 distance for D_1 (pixels) and the L1 distance for D_2 (points), eq. (2) and (3).
-    The terms are ``transport``, ``entropy``, ``pixel`` and ``point``; each can be left out, Table 2.
+    The plan P solves the problem in which D_1 and D_2 are the Kullback-Leibler divergence, see
+    :func:`workbench.transport.sinkhorn`. By default the loss then takes the squared L2 distance for D_1 (pixels) and
+    the L1 distance for D_2 (points), see :func:`workbench.losses.generalized_terms.plan_terms`. The terms are
+    ``transport``, ``entropy``, ``pixel`` and ``point``; each can be left out (Table 2 of the paper).
 
     Coordinates are divided by the longer side of the map, so that a square crop is the unit square; epsilon and tau
     are in the unit of the cost.
 
-    With eq. (4) as printed, exp(.), a person exactly where the annotation is costs 1, more than the tau it saves in
-    the point term wherever tau < 1: then the empty map is a minimum. The published implementation subtracts 1;
+    With the exponential cost as the paper prints it, a person exactly at the annotation costs 1. It saves tau in the
+    point term, so for tau < 1 the empty map is a minimum. The published implementation subtracts 1 from the cost;
     ``cost_offset=1`` does so here.
 
     ``convention="official"`` follows the published implementation: its own options are ``blur``, ``reach``,
@@ -156,8 +157,8 @@ class GeneralizedLoss(CrowdLoss):
     def _most(self) -> float:
         """The cost at which a cell is too far from everybody to matter.
 
-        It holds back its mass for tau a person: of that, exp(-cost / (tau + epsilon)) is moved, here e^-1000. Greater
-        costs would only take their digits from the smaller ones.
+        At this cost the plan moves a share of exp(-cost / (tau + epsilon)) = e^-1000 of the cell's density. Greater
+        costs would only reduce the precision of the smaller ones.
         """
         tau, epsilon = self.tau, self.epsilon
         if self.convention == "official":

@@ -2,8 +2,8 @@ r"""The terms of the generalized loss as functions of vectors, for the plan of e
 
 However large a plan is, the loss sees of it a few sums over its rows and columns. A small change of the plan is
 :math:`P_{ij} (\sigma_i + \kappa_j)`: the row factor sigma carries how the row moves with its density, the column
-factor kappa how the potentials move (for the implicit gradient only). They have the values 1 and 0, so the terms below
-are exact in value and in their first derivative, and autograd never sees an n x m array.
+factor kappa how the potentials move (for the implicit gradient only). Their values are 1 and 0, so the terms below are
+exact in value and in their first derivative, and autograd never sees an n x m array.
 """
 
 import math
@@ -18,7 +18,7 @@ from workbench.transport.newton import newton_step
 from workbench.transport.published import PublishedSchedule, row_parts
 
 DIVERGENCES = ("l1", "l2", "kl")
-FLOOR = 1e-30  # people in a cell: below it the slope of a power of the density, which grows without end, is kept
+FLOOR = 1e-30  # people in a cell: below it the slope of a power of the density, unbounded at zero, stays constant
 TRACE = 1e-20  # what the published implementation adds to the plan in its entropy
 
 

