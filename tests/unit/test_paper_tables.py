@@ -1,12 +1,15 @@
 """Tables of printed and measured numbers, their files, and the site that shows them."""
 
 import csv
+import html
 import io
 import json
 
+import pandas as pd
 import pytest
 from test_reports import Page
 
+from workbench.reports.errata import find_errata
 from workbench.reports.formats import text, to_csv, to_latex, to_markdown
 from workbench.reports.measured import collect_measurements
 from workbench.reports.paper_tables import (
@@ -19,6 +22,7 @@ from workbench.reports.paper_tables import (
     build_tables,
     read_readings,
 )
+from workbench.reports.plots import new_figure, printable_label, show_networks
 from workbench.reports.site import write_site
 from workbench.runs.record import Record, Timing
 
@@ -125,7 +129,7 @@ def test_the_site_is_whole(runs, tmp_path):
     assert said["networks"] == 13
     assert said["tables"] >= 2
     pages = [tmp_path / "index.html", *sorted((tmp_path / "site").glob("*.html"))]
-    assert [page.stem for page in pages] == ["index", "claims", "figures", "sweeps", "tables"]
+    assert [page.stem for page in pages] == ["index", "claims", "errata", "figures", "sweeps", "tables"]
     for page in pages:
         parsed = Page(page.read_text())
         assert parsed.open == []
@@ -140,6 +144,31 @@ def test_the_site_is_whole(runs, tmp_path):
     assert "3 pairs, " in claims
     assert ">holds<" in claims
     assert "no runs yet" in claims
+    errata = (tmp_path / "site" / "errata.html").read_text()
+    assert errata.count("<tr>") == len(find_errata()) + 1
+    assert html.escape(find_errata()[-1].problem) in errata
+
+
+def test_the_report_leads_to_the_reference_where_there_is_one(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr("workbench.reports.site.project_root", lambda: tmp_path / "a clone")
+    page = tmp_path / "a clone" / "reports" / "index.html"
+    write_site(runs, page)
+    assert "Reference" not in page.read_text()
+    made = tmp_path / "a clone" / "docs" / "build" / "index.html"
+    made.parent.mkdir(parents=True)
+    made.write_text("")
+    write_site(runs, page)
+    assert '<a href="../docs/build/index.html">Reference</a>' in page.read_text()
+
+
+def test_a_record_with_a_very_long_name_leaves_room_for_the_figure():
+    frame = pd.DataFrame({"method": ["a" * 5000, "a" * 5000 + "$b^$\n"], "MAE": [1.0, 2.0]})
+    figure = new_figure(9.2, 2.0)
+    ax = show_networks(figure.subplots(), frame)
+    figure.canvas.draw()
+    assert [len(label.get_text()) for label in ax.get_yticklabels()] == [72, 72]
+    assert ax.get_position().width > 0.2
+    assert printable_label("a $b^$\nc") == r"a \$b^\$ c"
 
 
 @pytest.mark.bad_input

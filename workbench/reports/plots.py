@@ -1,6 +1,7 @@
 """Figures of the report: the networks that were trained, and what they say of the papers' claims."""
 
 from collections.abc import Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
@@ -13,6 +14,10 @@ from workbench.reports.paper_tables import PaperTable
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+LONGEST_LABEL = 72
+"""Letters; a longer label would leave no room for the figure."""
+LINE = 40
+"""Letters of a line beside an axis of a small figure."""
 VERDICT_COLOURS = {
     "holds": GREEN,
     "does not hold": RED,
@@ -20,6 +25,13 @@ VERDICT_COLOURS = {
     "undecided": GREY,
     "not judged": "0.75",
 }
+
+
+def printable_label(text: str) -> str:
+    """A name from a record as a figure can take it: not too long, on one line, and no formula."""
+    line = " ".join(text.split())
+    line = line if len(line) <= LONGEST_LABEL else f"{line[: LONGEST_LABEL - 1]}…"
+    return line.replace("$", r"\$")
 
 
 def show_networks(ax: Axes, frame: "DataFrame", *, label: str = "method", value: str = "MAE") -> Axes:
@@ -40,6 +52,7 @@ def show_networks(ax: Axes, frame: "DataFrame", *, label: str = "method", value:
         marker="|", markersize=18, markeredgewidth=3,
     )  # fmt: skip
     ax.set(ylabel="")
+    ax.set_yticks(range(len(order)), [printable_label(str(name)) for name in order])
     ax.grid(axis="x", color="0.9")
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.tick_params(axis="y", length=0)
@@ -80,16 +93,15 @@ def show_table(ax: Axes, table: PaperTable) -> Axes:
     where = next(column.where for column in table.columns if column.measured)
     printed = next(i for i, column in enumerate(table.columns) if not column.measured and column.metric == metric)
     points = [(row, row.values[printed], row.values[measured]) for row in table.rows]
-    for row, left, right in points:
-        if left is not None and right is not None:
-            ax.errorbar(
-                left.mean, right.mean, xerr=left.spread, yerr=right.spread, fmt="o", color=BLUE, ecolor="0.7", capsize=2
-            )
-            label = " ".join(filter(None, [row.method, row.backbone]))
-            ax.annotate(label, (left.mean, right.mean), xytext=(5, 4), textcoords="offset points", fontsize=8)
-    ax.set(
-        xlabel=f"printed {metric}, {table.columns[printed].where}", ylabel=f"measured {metric}, {where}",
-    )  # fmt: skip
+    both = [(left, right, row) for row, left, right in points if left is not None and right is not None]
+    for number, (left, right, row) in enumerate(sorted(both, key=lambda pair: pair[0].mean)):
+        x, y = left.mean, right.mean
+        ax.errorbar(x, y, xerr=left.spread, yerr=right.spread, fmt="o", color=BLUE, ecolor="0.7", capsize=2)
+        label = " ".join(filter(None, [row.method, row.backbone]))
+        place = (5, -11) if number % 2 else (5, 4)  # neighbours' labels on two sides
+        ax.annotate(label, (x, y), xytext=place, textcoords="offset points", fontsize=8)
+    ax.set_xlabel(fill(f"printed {metric}, {table.columns[printed].where}", LINE))
+    ax.set_ylabel(fill(f"measured {metric}, {where}", LINE))
     ax.margins(0.18)
     ax.grid(color="0.92")
     ax.spines[["top", "right"]].set_visible(False)

@@ -1,23 +1,28 @@
-"""The report as a small site: what ran, the papers' tables, figures and claims; no network and no script is needed.
+"""The report as a small site: what ran, the papers' tables, figures, claims and errata, without network or scripts.
 
 ``index.html`` says what ran. The other pages, the tables as files and the figures lie in ``site`` beside it.
 """
 
+import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from workbench.io.files import write_text
+from workbench.io.project import project_root
 from workbench.reports.claims import read_claims, weigh
 from workbench.reports.entry import printable
+from workbench.reports.errata import find_errata
 from workbench.reports.figures import draw_figures
 from workbench.reports.formats import text, to_csv, to_latex, to_markdown
 from workbench.reports.measured import collect_measurements
 from workbench.reports.page import templates, write_report
 from workbench.reports.paper_tables import PaperTable, build_tables, read_readings
+from workbench.reports.published import published_files
 from workbench.runs.record import now
 from workbench.sweeps.summary import collect_sweeps
 
-PAGES = {"tables": "Tables", "figures": "Figures", "claims": "Claims", "sweeps": "Sweeps"}
+PAGES = {"tables": "Tables", "figures": "Figures", "claims": "Claims", "sweeps": "Sweeps", "errata": "Errata"}
 
 
 def write_site(runs_dir: str | Path, page: str | Path) -> dict[str, Any]:
@@ -58,10 +63,11 @@ def write_site(runs_dir: str | Path, page: str | Path) -> dict[str, Any]:
         "figures": {"pictures": pictures},
         "claims": {"evidence": evidence},
         "sweeps": {"sweeps": sweeps},
+        "errata": {"errata": find_errata()},
     }
     for name, values in content.items():
         write_text(folder / f"{name}.html", _render(name, folder, index=page.name, **common, **values))
-    entries = write_report(runs_dir, page, pages={name: f"site/{name}.html" for name in PAGES})
+    entries = write_report(runs_dir, page, pages={name: f"site/{name}.html" for name in PAGES} | _reference(page))
     verdicts = [one.word for one in evidence]
     return {
         "runs": len(entries),
@@ -82,10 +88,27 @@ def write_table(table: PaperTable, folder: Path) -> None:
 
 def _render(name: str, base: Path, **values: Any) -> str:
     environment = templates(base)
-    environment.filters |= {"text": text, "signed": _signed}
+    environment.filters |= {"text": text, "signed": _signed, "papers": _plain_papers}
     return printable(environment.get_template(f"{name}.html").render(page=name, pages=PAGES, **values))
 
 
+def _reference(page: Path) -> dict[str, str]:
+    """The link from ``page`` to the reference of the package, where ``make docs`` has made one."""
+    try:
+        made = project_root() / "docs" / "build" / "index.html"
+    except FileNotFoundError:  # outside a clone
+        return {}
+    address = Path(os.path.relpath(made, page.resolve().parent)).as_posix()
+    return {"reference": quote(address)} if made.is_file() else {}
+
+
+def _plain_papers(where: str) -> str:
+    """A place in the papers without the underscores of their files' names."""
+    for paper in published_files():
+        where = where.replace(paper, paper.replace("_", " "))
+    return where
+
+
 def _signed(value: float | None) -> str:
-    """A number with its sign and three digits that tell."""
+    """A number with its sign and three significant digits."""
     return "–" if value is None else f"{value:+.3g}"
