@@ -121,7 +121,9 @@ def check_options(table: Table, name: str, kind: str, options: Mapping[str, Any]
         ValueError: the name, or the name of an option, is not known; the message lists the known ones.
     """
     builder = look_up(table, name, kind)
-    parameters = inspect.signature(builder).parameters.values()
+    # of a class the constructor: a class that inherits it would show the signature of CrowdLoss.__new__
+    call = builder.__init__ if inspect.isclass(builder) else builder  # type: ignore[misc]
+    parameters = [p for p in inspect.signature(call).parameters.values() if p.name != "self"]
     known = [p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
     unknown = [option for option in options if option not in known]
     if unknown:

@@ -1,5 +1,6 @@
 """Two processes train the model that one trains, each with half of every batch, by the command line."""
 
+import json
 import os
 import subprocess
 import sys
@@ -39,6 +40,22 @@ def test_two_processes_train_what_one_trains(tmp_path):
     weights = [open_model(tmp_path / name / "weights.pt").state_dict() for name in ("one", "two")]
     for name, value in weights[0].items():
         assert (weights[1][name] - value).abs().max() < 1e-6, name
+
+
+@pytest.mark.slow
+def test_of_several_processes_one_speaks(tmp_path):
+    """As torchrun starts them: the command once a device."""
+    options = [argument for setting in SETTINGS for argument in ("-p", setting)]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = ["-m", "workbench.commands.cli", "train", "--out", tmp_path / "run", "--devices", "2", "--json"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    arguments = [sys.executable, *launcher, *command, *options]
+    done = subprocess.run([*map(str, arguments)], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["config"]["devices"] == 2
+    assert done.stderr.count("epoch 2  ") == 1
+    assert "reading the data" in done.stderr
+    assert "epoch 1/2: " in done.stderr
 
 
 def test_how_several_devices_are_started(monkeypatch):

@@ -8,6 +8,7 @@ import time
 
 import pytest
 import torch
+from layouts_sets import write_nwpu_crowd
 
 from workbench.data import open_dataset
 from workbench.data.patches import TrainingPatches
@@ -341,3 +342,27 @@ def test_patches_without_a_crop_fit_the_images(dataset, sides, crop, size):
             return sides
 
     assert patch_size(Images(), build_config(dataset=dataset, crop=crop)) == size
+
+
+def test_no_scored_image_chooses_the_weights(tmp_path, monkeypatch):
+    """NWPU-Crowd, whose test images have no labels: the official validation images are scored."""
+    written = write_nwpu_crowd(tmp_path / "nwpu")
+    seen = []
+
+    def listened(model, images):
+        seen.append(set(images.names))
+        return evaluate(model, images)
+
+    monkeypatch.setattr("workbench.training.experiment.evaluate", listened)
+    settings = {"dataset": "nwpu_crowd", "root": str(tmp_path / "nwpu"), "model": "mcnn", "accelerator": "cpu"}
+    settings |= {"model_options": {"width": 0.125}, "crop": 64, "epochs": 2}
+    with pytest.raises(ValueError, match=r"dataset_options\.evaluate_on=val"):
+        run_experiment(build_config(**settings), tmp_path / "without labels")
+    options = {"evaluate_on": "val", "validation": 0.4}
+    record = run_experiment(build_config(**settings, dataset_options=options), tmp_path / "run")
+    *chosen_by, scored = seen
+    assert scored == set(written["val"]) == {row[0] for row in record.tables[0].rows}
+    assert len(chosen_by) == 2
+    for names in chosen_by:
+        assert names
+        assert names < set(written["train"])

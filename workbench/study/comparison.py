@@ -1,11 +1,14 @@
 """Comparisons by small networks: the configuration that notebooks share, and what a difference says."""
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from workbench.models import BACKBONES, MODELS
+from workbench.registry import look_up
 from workbench.training.experiment import Config, build_config
 
 PAPER_LOSSES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -26,6 +29,7 @@ def network_config(
     length: int,
     epochs: int,
     width: float,
+    norm: str | None = None,
     model: str = "csrnet",
     dataset: str = "scenes",
     root: str | None = None,
@@ -42,26 +46,31 @@ def network_config(
         seed: of the run.
         length: number of scenes; other data sets are taken whole.
         epochs: length of the training.
-        width: of the network; below 1 with batch normalisation and from random weights, at 1 as published.
+        width: of the network; below 1 from random weights, at 1 as published. A model that has no option ``width`` or
+            ``norm`` (one of somebody's own) is taken as it is.
+        norm: normalisation; if None, "batch" below width 1 and "none" at 1.
         model: name of the model.
         dataset: name of the data set.
         root: its folder.
-        changes: other keys of the configuration; ``model_options`` go over the width and normalisation chosen here.
+        changes: other keys of the configuration; ``model_options`` are added to width and norm, or replace them.
     """
     more = changes.pop("model_options", {})
     scenes, narrow = dataset == "scenes", width < 1
+    known = signature(look_up(MODELS, model, "model")).parameters
+    sizes = {"width": width, "norm": norm or ("batch" if narrow else "none")}
+    pretrained = not narrow and model in BACKBONES
     settings = {
         "dataset": dataset,
         "root": root or None,
         "dataset_options": {"preset": "small", "length": length} if scenes else {},
         "model": model,
-        "model_options": {"width": width, "norm": "batch" if narrow else "none"} | more,
-        "weights": None if narrow or model == "mcnn" else "imagenet",
+        "model_options": {key: value for key, value in sizes.items() if key in known} | more,
+        "weights": "imagenet" if pretrained else None,
         "loss": loss,
         "loss_options": dict(options),
         "epochs": epochs,
         "crop": 128 if scenes else 512,
-        "learning_rate": 2e-3 if narrow else 1e-4 if model == "mcnn" else 1e-5,
+        "learning_rate": 2e-3 if narrow else 1e-5 if pretrained else 1e-4,
         "seed": seed,
     }
     return build_config(**(settings | changes))

@@ -122,7 +122,7 @@ class _CurrentJob:
         self._begun = 0.0
 
     def do(self, job: Job) -> Status:
-        with own_folder(job.folder, wait=HANDOVER_SECONDS):
+        with own_folder(job.folder, wait=HANDOVER_SECONDS, again=True):
             status = read_status(job.folder)
             self._job, self._begun = job, time.perf_counter()
             with _printing_to(job.folder / LOG):
