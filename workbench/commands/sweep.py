@@ -35,7 +35,7 @@ def sweep(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, say what there is to do.")] = False,
     json: Json = False,
 ) -> None:
-    """Run every cell of a grid that is not done yet; call it again after whatever happened."""
+    """Run every cell of a grid that is not done yet; call it again to go on after an interruption."""
     folder, progress, outcomes = execute_sweep(
         grid,
         parameters={name: parse(value) for name, value in assignments(parameter or []).items()},
@@ -111,7 +111,7 @@ def execute_sweep(
 
 
 def _reporter(progress: "SweepProgress", *, err: bool) -> tuple[Callable[[str], None], Callable[["Outcome"], None]]:
-    """What is told of each start and end: one line that is rewritten, or on a file one every few seconds."""
+    """Printers for each start and end: one line that is rewritten; in a file a new line every few seconds."""
     stream = sys.stderr if err else sys.stdout
     live = stream.isatty()
     last = time.monotonic()

@@ -7,15 +7,8 @@ EXTRAS = {
     "train": ("lightning_fabric", "timm", "pydantic", "yaml", "typer", "filelock"),
     "adversarial": ("torchattacks",),
     "sweeps": (
-        "papermill",
-        "nbformat",
-        "nbclient",
-        "ipykernel",
-        "psutil",
-        "distributed",
-        "pandas",
-        "seaborn",
-        "jinja2",
+        *("papermill", "nbformat", "nbclient", "ipykernel"),
+        *("psutil", "distributed", "pandas", "seaborn", "jinja2"),
     ),
     "lab": ("jupyterlab", "ipywidgets", "anywidget", "voila"),
 }

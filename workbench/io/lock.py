@@ -24,7 +24,7 @@ class FolderInUseError(RuntimeError):
 def own_folder(folder: str | Path, *, wait: float | None = 0, again: bool = False) -> Iterator[Path]:
     """Be the only writer in ``folder`` for the time of a ``with`` block.
 
-    The operating system frees the lock when its process ends, however it ends. The lock is a file ``.lock`` in the
+    The operating system frees the lock when its process ends, even by ``kill -9``. The lock is a file ``.lock`` in the
     folder, which stays; ``.owner.json`` beside it says who holds it. What killed writers left half-written in the
     folder (``.*.part``) is removed.
 

@@ -56,7 +56,7 @@ def read_notebook(path: str | Path) -> "NotebookNode":
 def read_parameters(path: str | Path) -> dict[str, Parameter]:
     """What the cell tagged "parameters" of the notebook at ``path`` declares, by name.
 
-    papermill's own reading of the cell skips a line with an "=" in its help, so that it is not used.
+    papermill can read the cell, too, but it skips a line with an "=" in its help.
 
     Raises:
         FileNotFoundError: there is no such file.

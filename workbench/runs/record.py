@@ -1,4 +1,4 @@
-"""The record of a run: one JSON file that says what ran, with what, when and what came out."""
+"""The record of a run: one JSON file with its name, parameters, versions, time and results."""
 
 import math
 import platform
@@ -57,7 +57,7 @@ class Record(_Part):
     Attributes:
         name: of the notebook or experiment.
         kind: "notebook" or "experiment".
-        preset: "smoke", "default" or "paper", or None where there is no such thing.
+        preset: "smoke", "default" or "paper"; None for a run without presets.
         config: every parameter that the run was given.
         seed: the one seed that everything was drawn from.
         versions: of Python, the workbench and the packages that compute; "commit" where the code lies in git.
@@ -65,7 +65,7 @@ class Record(_Part):
         history: one row a step or epoch.
         figures: pictures, each a file beside the record.
         tables: tables.
-        warnings: what went wrong without stopping the run, a sentence each; the report shows them.
+        warnings: problems that did not stop the run, a sentence each; the report shows them.
         timing: when, and how long.
     """
 

@@ -1,6 +1,6 @@
-"""What is asked of a worker, and what became of it: one status.json a run, written when it starts and when it ends.
+"""The job that a worker gets, and its status: one status.json a run, written when it starts and when it ends.
 
-papermill's own file says that every cell completed after a kernel's death or a time-out; this one does not.
+After a kernel's death or a time-out papermill's own file calls every cell completed; this one does not.
 """
 
 from pathlib import Path

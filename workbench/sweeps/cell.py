@@ -1,8 +1,8 @@
-"""One cell of a sweep: its folder, its lock, and what lies in it after whatever happened.
+"""One cell of a sweep: its folder, its lock, and how an attempt becomes a result.
 
 A cell's folder holds ``result`` once it has completed, ``failed`` if its code raised an error, and nothing else that
-counts. An attempt works in a folder of its own and takes one of these names, in one rename, when it has ended: what was
-killed half-way is never taken for a result, and a kernel that outlives its worker can spoil nothing.
+counts. An attempt works in a folder of its own. When it has ended, one rename gives that folder one of these names. So
+a killed attempt is never taken for a result, and a kernel that outlives its worker cannot spoil one.
 """
 
 import os
@@ -26,7 +26,7 @@ RESULTS: dict[str, CellState] = {"result/record.json": "done", "failed/status.js
 
 
 class Outcome(NamedTuple):
-    """What came of asking for a cell.
+    """How a request to run a cell ended.
 
     Attributes:
         cell: its name.
@@ -79,7 +79,7 @@ def run_cell(
 
 
 def _changed(cell: Cell) -> str:
-    """What is no longer as it was planned, if anything: the cell would not be what its name says."""
+    """What has changed since the cell was planned, "" if nothing: its name would no longer be right."""
     if cell.notebook is not None and notebook_digest(cell.notebook) != cell.source:
         return f"{cell.notebook.name} changed"
     if code_digest(cell.notebook) != cell.code:

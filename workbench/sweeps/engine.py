@@ -1,7 +1,7 @@
-"""Where the cells of a sweep and the notebooks of a report run: on this machine, or on a Dask cluster that runs.
+"""Where the cells of a sweep and the notebooks of a report run: on this machine, or on a running Dask cluster.
 
-On this machine every worker is a process that talks to this one through pipes: nothing listens on a port, so that no
-other user can reach it. A cluster is somebody's own, with the security that its owner gave it.
+On this machine every worker is a process that talks to this one through pipes. Nothing listens on a port, so no other
+user can reach it. The security of a cluster is up to its owner.
 """
 
 import time
@@ -35,7 +35,7 @@ OnStart = Callable[[], None]
 
 
 class Task(Protocol[Result]):
-    """What an engine runs: a function that is given what executes jobs, and what it calls as it begins."""
+    """What an engine runs: a function that gets two others, one that executes a job and one to call at the start."""
 
     def __call__(self, execute: Execute, on_start: OnStart) -> Result:
         """Run."""
@@ -49,7 +49,7 @@ class Engine(Protocol):
 
 
 class Local:
-    """Workers of this machine; they end with this process, however it ends."""
+    """Workers on this machine; they end when this process ends, even if it is killed."""
 
     def __init__(self, workers: int, threads: int) -> None:
         self._workers = [Worker(threads) for _ in range(workers)]
@@ -200,7 +200,7 @@ def run_sweep(
         on_end: told each outcome.
 
     Returns:
-        What came of each, in the order of ``cells``.
+        The outcome of each, in the order of ``cells``.
     """
     ended: dict[str, Outcome] = {}
 
@@ -226,7 +226,7 @@ def run_sweep(
 
 
 def _outcome(future: "Future[Outcome]", cell: Cell) -> Outcome:
-    """What a task returned, or what became of it where it could not."""
+    """What a task returned, or "died" with the error that it raised."""
     error: Any
     try:
         return future.result()

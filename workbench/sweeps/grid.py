@@ -1,4 +1,4 @@
-"""A grid of runs, as one YAML file says it.
+"""A grid of runs, as one YAML file describes it.
 
 ::
 
@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from workbench.io.text import read_text
 
-MOST_CELLS = 20_000  # 2,000 are planned in under 5 s; a sweep of more than ten times that is a slip of the pen
+MOST_CELLS = 20_000  # 2,000 are planned in under 5 s; a sweep of more than ten times that is taken for a mistake
 MOST_VALUES = 100_000  # in a grid's file
 
 
@@ -31,7 +31,7 @@ PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Grid(BaseModel):
-    """What a grid file says; unknown keys are refused."""
+    """The content of a grid file; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,4 +1,4 @@
-"""Run notebooks: typed parameters, several at a time, an honest status of each, whatever happens to the kernel."""
+"""Run notebooks with typed parameters, several at a time; each leaves a true status, even if its kernel dies."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence

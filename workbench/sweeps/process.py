@@ -1,8 +1,8 @@
 """A process that does jobs one after another, and ends with the process that started it.
 
 :class:`Worker` starts ``python -m workbench.sweeps.process`` and writes it one job a line; each answer is a line, too.
-The process ends at once when its input ends: because its owner wants that, or is gone, however it was killed. It then
-kills the kernel and whatever else it started, and leaves the status "interrupted".
+The process ends as soon as its input ends: its owner has closed it, or is gone, even by ``kill -9``. It then kills the
+kernel and whatever else it started, and writes the status "interrupted".
 """
 
 import json
@@ -48,7 +48,7 @@ class Worker:
         self.wait(GRACE_SECONDS)
 
     def run(self, job: Job) -> Status:
-        """Do a job and say how it ended, also where the process could not say so itself.
+        """Do a job and return how it ended, even if the process died before it could answer.
 
         Raises:
             FolderInUseError: somebody else writes into the job's folder.
@@ -77,7 +77,7 @@ class Worker:
             return status.end(job.folder, "died", Failure(type="DeadWorkerError", message=message), seconds)
 
     def stop(self) -> None:
-        """Let the process end, with what it does."""
+        """Let the process end, and the job that it does with it."""
         self._stopped = True
         if self._process.stdin is not None:
             with suppress(OSError):
@@ -114,7 +114,7 @@ class Worker:
 
 
 class _CurrentJob:
-    """The process's side: the job under way, which is brought to its end once, by itself or by an interruption."""
+    """The process's side: the job under way. It ends once, by itself or by an interruption."""
 
     def __init__(self) -> None:
         self._lock = Lock()

@@ -1,4 +1,4 @@
-"""What a sweep says of itself while it runs, as readable with two thousand cells as with two."""
+"""What a sweep prints while it runs; it stays short with two thousand cells."""
 
 import time
 from collections import Counter
@@ -12,7 +12,7 @@ MOST_ROWS = 12
 
 
 class SweepProgress:
-    """The state of every cell of a sweep, and when it may be over."""
+    """The state of every cell of a sweep, and an estimate of the time left."""
 
     def __init__(self, cells: Sequence[Cell]) -> None:
         self.cells = {cell.name: cell for cell in cells}
@@ -26,7 +26,7 @@ class SweepProgress:
             self.states[name] = "running"
 
     def end(self, outcome: Outcome) -> None:
-        """A cell has ended, or is somebody else's for now."""
+        """A cell has ended, or another process runs it."""
         self.states[outcome.cell] = _column(outcome.state)
         self._ended += outcome.ran
 
@@ -36,12 +36,12 @@ class SweepProgress:
 
     @property
     def done(self) -> bool:
-        """Whether every cell is."""
+        """Whether every cell is done."""
         return self.counts()["done"] == len(self.cells)
 
     @property
     def seconds_left(self) -> float | None:
-        """At the pace so far, or None before the first cell has ended."""
+        """An estimate from the cells that ended so far; None before the first one has."""
         counts = self.counts()
         left = counts["running"] + counts["waiting"]
         return (time.monotonic() - self._begun) / self._ended * left if self._ended else None
@@ -82,12 +82,12 @@ def first_difference(cells: Sequence[Cell]) -> str | None:
 
 
 def clock(seconds: float) -> str:
-    """Seconds, minutes or hours, coarse as a guess is."""
+    """A duration in seconds, minutes or hours, rounded as an estimate should be."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _column(state: str) -> str:
-    """The column of a state; what died or was refused waits for a next call."""
+    """The column of a state; a cell that died or was refused waits for a next call."""
     return state if state in ("done", "failed") else "waiting"

@@ -1,4 +1,4 @@
-"""What a report says of the sweeps: each cell of the newest plan, how it ended, and its scores."""
+"""What a report shows of the sweeps: each cell of the newest plan, how it ended, and its scores."""
 
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
