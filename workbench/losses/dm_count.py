@@ -9,8 +9,7 @@ from torch import Tensor
 from workbench.checks import check_positive, check_whole
 from workbench.losses.base import CrowdLoss
 from workbench.points import dot_map
-from workbench.transport.dm_count_exact import solve_grid
-from workbench.transport.dm_count_official import published_plan
+from workbench.transport.dm_count import published_plan, solve_grid
 from workbench.transport.nearest import as_array
 
 GUARD = 1e-8  # square people: below about 1e-4 people there is no distribution to match
@@ -117,11 +116,11 @@ class DMCountLoss(CrowdLoss):
         settings = {"stride": self.stride, "epsilon": self.reg}
         if self.convention == "official":
             published = published_plan(mass, spots, people, iterations=self.iterations, **settings)
-            cells, value = published.cells, published.objective
+            cells, value = published.row_potential, published.objective
             cells = cells - (mass * cells).sum() / mass.sum()
         else:
             exact = solve_grid(mass, spots, people, tolerance=self.tolerance, **settings)
-            cells, value = exact.cells, exact.value
+            cells, value = exact.row_potential, exact.value
         return torch.as_tensor(cells).to(density), value
 
     def image_terms(
