@@ -1,3 +1,6 @@
+import resource
+import time
+
 import numpy as np
 import pytest
 import scipy.special
@@ -6,6 +9,7 @@ from scipy.optimize import linprog
 
 from workbench.losses import build_loss
 from workbench.losses.dm_count import count_loss, normalised, variation_loss
+from workbench.transport import sinkhorn
 from workbench.transport.dm_count import published_plan, solve_grid
 from workbench.transport.nearest import grid
 
@@ -26,7 +30,7 @@ def gradient(function, density):
 
 
 def test_the_counting_gradient_is_one_everywhere():
-    # supplement A of the generalized-loss paper, eq. (2)
+    # [GL supp 2]
     people = torch.tensor(3.0, dtype=torch.float64)
     for scale, sign in ((0.01, -1.0), (10.0, 1.0)):
         density = random_density() * scale
@@ -119,6 +123,38 @@ def test_problems_that_fall_apart_converge(seed):
     plan = solve_grid(mass, points, generator.random(count) + 0.01, stride=8, epsilon=epsilon)
     assert plan.converged
     assert plan.residual <= 1e-6
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+def test_the_exact_solution_is_the_dense_solvers(clustered):
+    generator = np.random.default_rng(3)
+    mass, points = generator.random((14, 17)) ** 3, generator.random((160, 2)) * [136, 112]
+    if clustered:
+        points = np.clip(points[generator.integers(4, size=160)] + generator.normal(size=(160, 2)) * 6, 0, 112)
+    plan = solve_grid(mass, points, np.ones(160), stride=8, epsilon=10.0, tolerance=1e-8)
+    a, b = torch.tensor(mass.ravel() / mass.sum()), torch.full((160,), 1 / 160, dtype=torch.float64)
+    cost = torch.tensor(((grid((14, 17), 8)[:, None] - points) ** 2).sum(axis=2))
+    dense = sinkhorn(cost, a, b, epsilon=10.0, entropy="relative", tolerance=1e-9)
+    wanted = dense.row_potential - a @ dense.row_potential
+    torch.testing.assert_close(torch.tensor(plan.row_potential).flatten(), wanted, rtol=1e-5, atol=1e-4)
+    assert plan.value == pytest.approx(float(a @ dense.row_potential + b @ dense.column_potential), rel=1e-8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("count", "clustered"), [(20000, False), (12000, False), (6000, True)])
+def test_large_crowds_take_seconds(count, clustered):
+    # before levels had boxes, and Newton steps left out pairs: 35 to 175 s; now 2.6 to 6.5 s
+    generator = np.random.default_rng(0)
+    points = generator.random((count, 2)) * 1024
+    if clustered:
+        centres = points[:12][generator.integers(12, size=count)]
+        points = np.clip(centres + generator.normal(size=(count, 2)) * 30, 0, 1024)
+    mass = generator.random((128, 128))
+    started = time.thread_time()
+    plan = solve_grid(mass, points, np.ones(count), stride=8, epsilon=10.0)
+    assert time.thread_time() - started < 10  # twice what is wanted: the machine may be shared
+    assert plan.converged
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 2 * 2**20  # KiB, of the whole process
 
 
 def test_points_on_one_spot_are_one_point():

@@ -22,7 +22,7 @@ def normalised(density: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
 
 
 def count_loss(density: Float[Tensor, "h w"], people: Float[Tensor, ""]) -> Float[Tensor, ""]:
-    r"""The counting loss :math:`|1^\top z - 1^\top a|`; its gradient is +-1 everywhere (GL supplement, eq. 2)."""
+    r"""[GL supp 1] The counting loss :math:`|1^\top z - 1^\top a|`; [GL supp 2] its gradient is +-1 everywhere."""
     return (density.sum() - people).abs()
 
 
