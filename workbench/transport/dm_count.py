@@ -84,7 +84,7 @@ def solve_grid(
     # once more with pairs looked up for the solution itself
     state = newton(level, level.evaluate(state.score), tolerance)
     score = state.score
-    potential = Candidates.near(cells, spots, score, BAND * epsilon).shares(score, epsilon)[1]
+    potential = SparsePairs.near(cells, spots, score, BAND * epsilon).shares(score, epsilon)[1]
     shift = a @ potential
     g = np.zeros(len(due))
     g[kept] = score - epsilon * np.log(b) + shift
@@ -154,7 +154,7 @@ def _solved(level: "Level", start: "Dual | Array", tolerance: float) -> "Dual":
 
 
 @dataclass(frozen=True)
-class Candidates:
+class SparsePairs:
     """The pairs of cells and points that matter, by cell: row, column and squared distance; where each cell starts."""
 
     row: Indices
@@ -163,7 +163,7 @@ class Candidates:
     start: Indices
 
     @classmethod
-    def near(cls, cells: Array, spots: Array, score: Array, band: float) -> "Candidates":
+    def near(cls, cells: Array, spots: Array, score: Array, band: float) -> "SparsePairs":
         """All pairs whose cost less score is within ``band`` above the least of the cell.
 
         The points are lifted by the square root of what their score lacks to the highest: then the least cost less
@@ -195,16 +195,16 @@ class Candidates:
         return cls.of(row[order], column[order], cells, spots)
 
     @classmethod
-    def of(cls, row: Indices, column: Indices, cells: Array, spots: Array) -> "Candidates":
-        """Candidates given by cell; every cell is in one."""
+    def of(cls, row: Indices, column: Indices, cells: Array, spots: Array) -> "SparsePairs":
+        """SparsePairs given by cell; every cell is in one."""
         cost = ((cells[row] - spots[column]) ** 2).sum(axis=1)
         return cls(row, column, cost, np.searchsorted(row, np.arange(len(cells))))
 
-    def within(self, score: Array, band: float, cells: Array, spots: Array) -> "Candidates":
+    def within(self, score: Array, band: float, cells: Array, spots: Array) -> "SparsePairs":
         """Those of the pairs whose cost less score is within ``band`` above the least of the cell."""
         excess = self.cost - score[self.column]
         kept = excess <= np.minimum.reduceat(excess, self.start)[self.row] + band
-        return Candidates.of(self.row[kept], self.column[kept], cells, spots)
+        return SparsePairs.of(self.row[kept], self.column[kept], cells, spots)
 
     def shares(self, score: Array, epsilon: float) -> tuple[Array, Array]:
         """The logarithm of each pair's share of its cell's mass, and the potential f of each cell."""
@@ -216,7 +216,7 @@ class Candidates:
 
     def feeding(
         self, hungry: Indices, cells: Array, spots: Array, score: Array, epsilon: float, band: float
-    ) -> "Candidates":
+    ) -> "SparsePairs":
         """These pairs and those of the cells that some points would next receive from, within ``band`` of the next."""
         potential = self.shares(score, epsilon)[1]
         rows, columns = [self.row], [self.column]
@@ -226,7 +226,7 @@ class Candidates:
             rows.append(next_cells)
             columns.append(np.full(len(next_cells), point))
         pair = np.unique(np.concatenate(rows) * len(spots) + np.concatenate(columns))
-        return Candidates.of(pair // len(spots), pair % len(spots), cells, spots)
+        return SparsePairs.of(pair // len(spots), pair % len(spots), cells, spots)
 
 
 @dataclass(frozen=True)
@@ -244,7 +244,7 @@ class Level:
         wanted = BAND * self.epsilon
         left = 0.0 if before is None else before.band - float(np.ptp(score - before.origin))
         if before is None or left < LEAST_BAND * self.epsilon:
-            pairs, origin, band = Candidates.near(self.cells, self.spots, score, wanted), score, wanted
+            pairs, origin, band = SparsePairs.near(self.cells, self.spots, score, wanted), score, wanted
         elif before.band > 1.5 * wanted:  # from a coarser level
             pairs = before.pairs.within(score, wanted, self.cells, self.spots)
             origin, band = score, min(wanted, left)
@@ -278,7 +278,7 @@ class Dual:
     """
 
     score: Array
-    pairs: Candidates
+    pairs: SparsePairs
     origin: Array
     band: float
     share: Array
@@ -287,7 +287,7 @@ class Dual:
     value: float
 
     @classmethod
-    def at(cls, level: Level, score: Array, pairs: Candidates, origin: Array, band: float) -> "Dual":
+    def at(cls, level: Level, score: Array, pairs: SparsePairs, origin: Array, band: float) -> "Dual":
         """What ``score`` gives with these pairs."""
         share, potential = pairs.shares(score, level.epsilon)
         moved = share + np.log(level.a)[pairs.row]
