@@ -123,8 +123,8 @@ def _boxed(places: Array, mass: Array, box: float, side: float) -> tuple[Array, 
     if box <= side:
         return places, mass, np.arange(len(mass))
     column, row = np.floor(places / box).astype(np.int64).T
-    _, index = np.unique(column + 1j * row, return_inverse=True)
-    total = np.bincount(index, mass)
+    index = np.unique(column + 1j * row, return_inverse=True)[1].astype(np.int64)
+    total = np.bincount(index, mass).astype(np.float64)
     return np.stack([np.bincount(index, mass * x) / total for x in places.T], axis=1), total, index
 
 
