@@ -185,7 +185,7 @@ def column_plan(
     epsilon: float,
     row_potential: Float[Tensor, "n"] | None = None,
 ) -> Float[Tensor, "n m"]:
-    r"""The plan after the second half of an iteration [GL 10]: each column's mass spread over the rows.
+    r"""The plan after the second half of an iteration, as :func:`row_plan`: each column's mass spread over the rows.
 
     .. math:: \tilde P_{ij} = u_i K_{ij} \Big[\frac{b}{K^\top u}\Big]_j,
               \quad K = e^{-C / \varepsilon}, \; u = e^{f / \varepsilon}
