@@ -8,6 +8,8 @@ import torch
 
 from workbench.models import MODELS, build_model
 
+pytestmark = pytest.mark.pipeline  # traced and exported graphs have no shapes to check at a call
+
 QUICK = ("compact", "vgg19")  # the others take seconds each
 EACH = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in sorted(MODELS)]
 NARROW = {"hrnet": {"variant": "hrnet_w18_small", "width": 0.1}, "compact": {}}

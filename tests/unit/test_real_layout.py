@@ -25,7 +25,7 @@ def trained(tmp_path_factory):
         "model_options": {"width": 0.25, "norm": "batch"},
         "crop": 96,
         "batch_size": 3,
-        "epochs": 12,
+        "epochs": 20,
         "learning_rate": 0.005,
         "accelerator": "cpu",
     }
@@ -38,7 +38,7 @@ def trained(tmp_path_factory):
 def test_training_beats_the_mean_on_squares_anybody_could_count(trained):
     record = trained[2]
     assert record["metrics"]["mae"] < record["metrics"]["baseline_mae"]
-    assert len(record["history"]) == 12
+    assert len(record["history"]) == 20
     (table,) = record["tables"]
     assert [row[1] for row in table["rows"]] == [len(points) for points in trained[1]["test"].values()]
 
@@ -50,7 +50,7 @@ def test_predict_takes_every_kind_of_picture(trained, tmp_path):
     result = CliRunner().invoke(app, [*command, "--overlay", str(tmp_path), "--json"])
     assert result.exit_code == 0, result.output
     rows = json.loads(result.stdout)
-    assert [row["image"] for row in rows] == [path.name for path in images]
+    assert [row["image"] for row in rows] == [str(path) for path in images]
     for row, path in zip(rows, images, strict=True):
         with Image.open(row["overlay"]) as drawn:
             assert drawn.width > 800
@@ -92,6 +92,7 @@ def test_one_line_an_error(trained, tmp_path, arguments, message):
     }
     result = CliRunner().invoke(app, [str(places.get(argument, argument)) for argument in arguments])
     assert result.exit_code == 2
-    assert result.stderr.startswith("error: ")
-    assert result.stderr.count("\n") == 1
-    assert message in result.stderr
+    *progress, error = result.stderr.splitlines()
+    assert error.startswith("error: ")
+    assert message in error
+    assert not [line for line in progress if not line.endswith("reading the data")]  # what train says before it reads

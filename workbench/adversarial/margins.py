@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
 from workbench.adversarial.attacks import Model, attacked, check_inputs, input_gradient, like
@@ -137,6 +137,6 @@ def ends(gap: int, last: int) -> Iterator[int]:
     yield last
 
 
-def steps_to_epsilon(steps: Int[Tensor, "k"], resolution: float) -> Float[Tensor, "k"]:
+def steps_to_epsilon(steps: Integer[Tensor, "k"], resolution: float) -> Float[Tensor, "k"]:
     """Numbers of steps as radii, in float64."""
     return steps.to(torch.float64) * resolution

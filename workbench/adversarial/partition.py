@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 from torch import Tensor
 
 from workbench.checks import check_whole
@@ -12,7 +12,7 @@ from workbench.sampling.partition import Partition, partition_by
 from workbench.tensor_checks import check_not_negative, check_tensor
 
 
-def margin_groups(values: Float[Tensor, "n"], groups: int) -> Int[Tensor, "n"]:
+def margin_groups(values: Float[Tensor, "n"], groups: int) -> Integer[Tensor, "n"]:
     """The group of each margin: ``groups`` of equal width from 0 to the largest (Algorithm 1, line 1).
 
     The paper rounds the width up to a whole number, which suits people but would leave margins, all below 1, in
@@ -47,7 +47,7 @@ def margin_partition(
 
 def balanced_batches(
     partition: Partition, batch_size: int, generator: torch.Generator
-) -> Iterator[Int[Tensor, "batch_size"]]:
+) -> Iterator[Integer[Tensor, "batch_size"]]:
     """One epoch of ceil(N / batch_size) batches: one sample from each bin that is not empty (Algorithm 1, line 6).
 
     Where there are fewer bins than the batch has places, the rounds over the bins go on until it is full, each in a
@@ -69,7 +69,7 @@ def balanced_batches(
         )
 
 
-def random_batches(count: int, batch_size: int, generator: torch.Generator) -> Iterator[Int[Tensor, "_"]]:
+def random_batches(count: int, batch_size: int, generator: torch.Generator) -> Iterator[Integer[Tensor, "_"]]:
     """One epoch of ceil(N / batch_size) batches, every sample once."""
     check_whole(batch_size, "batch_size")
     yield from torch.randperm(count, generator=generator).split(batch_size)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
 from workbench.checks import check_choice, check_positive
@@ -58,12 +58,12 @@ def check_labels(logits: Tensor, labels: Targets) -> Tensor:
     return labels
 
 
-def cross_entropy(logits: Float[Tensor, "b k"], labels: Int[Tensor, "b"]) -> Float[Tensor, "b"]:
+def cross_entropy(logits: Float[Tensor, "b k"], labels: Integer[Tensor, "b"]) -> Float[Tensor, "b"]:
     """The cross-entropy of each sample, of the model's logits."""
     return F.cross_entropy(logits, check_labels(logits, labels), reduction="none")
 
 
-def gap(values: Float[Tensor, "b k"], labels: Int[Tensor, "b"]) -> Float[Tensor, "b"]:
+def gap(values: Float[Tensor, "b k"], labels: Integer[Tensor, "b"]) -> Float[Tensor, "b"]:
     r""":math:`z_y - \max_{j \neq y} z_j`: above zero where the label has the largest value."""
     labels = check_labels(values, labels)
     own = values.gather(1, labels[:, None])
@@ -71,12 +71,12 @@ def gap(values: Float[Tensor, "b k"], labels: Int[Tensor, "b"]) -> Float[Tensor,
     return own[:, 0] - others
 
 
-def confidence_gap(logits: Float[Tensor, "b k"], labels: Int[Tensor, "b"]) -> Float[Tensor, "b"]:
+def confidence_gap(logits: Float[Tensor, "b k"], labels: Integer[Tensor, "b"]) -> Float[Tensor, "b"]:
     r""":math:`z_y - \max_{j \neq y} z_j` of the softmax probabilities z, in [-1, 1] (LA sec. 6)."""
     return gap(logits.softmax(dim=1), labels)
 
 
-def right_class(logits: Float[Tensor, "b k"], labels: Int[Tensor, "b"]) -> Bool[Tensor, "b"]:
+def right_class(logits: Float[Tensor, "b k"], labels: Integer[Tensor, "b"]) -> Bool[Tensor, "b"]:
     """Whether the largest logit is the label's: C(x) = y."""
     return logits.argmax(dim=1) == check_labels(logits, labels)
 

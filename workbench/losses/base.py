@@ -4,7 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -76,7 +76,7 @@ class CrowdLoss(nn.Module):
     validate = True
     _given: dict[str, Any]
 
-    def __new__(cls, *_: Any, **options: Any) -> Self:
+    def __new__(cls, *_: Any, **options: Any) -> "CrowdLoss":
         """Keep the options as they were given, for ``repr``."""
         loss = super().__new__(cls)
         object.__setattr__(loss, "_given", options)

@@ -9,7 +9,7 @@ method on :math:`R = 0` sums the whole series of updates at once; see :func:`new
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -71,6 +71,7 @@ def newton_step(
     return scale * damping * (right + damping * share(step))
 
 
+@runtime_checkable
 class Iterate(Protocol):
     """The plan that a column potential gives, as Newton's method sees it."""
 
