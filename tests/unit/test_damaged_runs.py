@@ -129,6 +129,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_the_entry_says_what_is_wrong_and_the_rest_renders(tmp_path, damage):
     runs = tmp_path / "runs"

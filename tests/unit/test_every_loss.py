@@ -100,6 +100,7 @@ class Reads(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("name", sorted(LOSSES))
 def test_no_check_of_values_without_validate(name):
     density, points = scene()

@@ -10,7 +10,6 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -98,7 +97,7 @@ class Config(BaseModel):
 
     @field_validator("dataset_options", "model_options", "loss_options", "sampler_options")
     @classmethod
-    def _only_own_options(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+    def _only_own_options(cls, options: dict[str, Any], info: Any) -> dict[str, Any]:
         for option, place in SET_ELSEWHERE[str(info.field_name)].items():
             if option in options:
                 raise ValueError(f"{info.field_name}.{option} found, expected no such option: it is set by {place}")
