@@ -163,7 +163,8 @@ def patch_size(dataset: CrowdDataset, config: Config) -> tuple[int, int]:
 
     Without a ``crop`` the side is 128 px on built-in scenes and 256 px on photographs, less where every image is
     smaller. On photographs 128 px hold too few people to learn a count from: on ShanghaiTech B such a patch holds
-    three, and a narrow CSRNet with DM-Count stayed at the mean count for five epochs; with 256 px it got below.
+    three, and a narrow CSRNet with DM-Count stayed at the mean count for five epochs; with 256 px it got below
+    (one seed each).
     """
     side = config.crop or fitting_side(dataset, 128 if config.dataset == "scenes" else 256)
     return side if isinstance(side, tuple) else (side, side)
