@@ -24,7 +24,7 @@ SHORT = {"epochs": 2, "model_options": {"width": 0.25}, "attack_steps": 3, "epsi
 
 @pytest.mark.pipeline
 def test_a_run_leaves_its_record_and_weights_and_is_not_run_again(tmp_path, monkeypatch):
-    monkeypatch.setattr("workbench.adversarial.experiment.source_digest", lambda _: "this code")
+    monkeypatch.setattr("workbench.runs.once.source_digest", lambda _: "this code")
     recipe = {"steps": 2, "warmup": 1, **ARMS["Adversarial Training + LA-Batch"]}
     config = protocol("digits", recipe=recipe, **SHORT)
     told = []

@@ -4,7 +4,6 @@ The folder of a run holds ``checkpoint.pt`` while it trains, then ``weights.pt``
 stopped goes on, one that had ended gives its record.
 """
 
-import hashlib
 import json
 import time
 from dataclasses import fields
@@ -23,11 +22,10 @@ from workbench.adversarial import fgsm, pgd
 from workbench.adversarial.robustness import Accuracy, robustness, with_budget
 from workbench.adversarial.training import Recipe, fit
 from workbench.data import open_dataset
-from workbench.io.lock import own_folder
-from workbench.io.source import source_digest
 from workbench.models.classifiers import Classifier, build_classifier
 from workbench.models.state_files import write_state
 from workbench.models.weights import load_weights
+from workbench.runs.once import once
 from workbench.runs.record import Record, Table, Timing, now, read_record, versions
 from workbench.training.loop import build_optimizer, build_schedule
 
@@ -130,12 +128,8 @@ def run_arm(config: AdversarialConfig, root: str | Path, *, on_epoch: Any = None
         budget E, "val_clean" and "val_pgd" on the held-out part, and "epsilon", the mean radius of the training attack
         over samples and adversarial epochs.
     """
-    digest = hashlib.sha256(f"{config.identity}\0{source_digest(__name__)}".encode()).hexdigest()[:12]
-    folder = Path(root) / f"{config.model}-{config.dataset}-adversarial-{digest}"
-    with own_folder(folder, wait=None):  # of two processes that ask for one run the second waits for the first
-        if (folder / "record.json").exists():
-            return read_record(folder / "record.json"), folder
-        return _run(config, folder, on_epoch), folder
+    name = f"{config.model}-{config.dataset}-adversarial"
+    return once(name, config.identity, root, lambda folder: _run(config, folder, on_epoch), code=__name__)
 
 
 def _run(config: AdversarialConfig, folder: Path, on_epoch: Any) -> Record:

@@ -5,7 +5,6 @@ validation MAE with its configuration, what ``workbench predict`` takes) and ``r
 the same configuration goes on where it stopped, or gives the record if it had ended.
 """
 
-import hashlib
 import math
 import os
 import time
@@ -23,7 +22,6 @@ from workbench.data.dataset import CrowdDataset
 from workbench.data.noise import NoisyAnnotations
 from workbench.io.files import write_json
 from workbench.io.lock import own_folder
-from workbench.io.source import source_digest
 from workbench.io.text import read_object
 from workbench.losses import build_loss
 from workbench.metrics import mae
@@ -31,6 +29,7 @@ from workbench.models import CountingModel, build_model
 from workbench.models.state_files import read_state, write_state
 from workbench.models.weights import load_weights
 from workbench.runs import in_notebook
+from workbench.runs.once import once
 from workbench.runs.record import Record, Table, Timing, now, read_record, versions
 from workbench.training.config import Config, build_config, check_config, training_patches, training_sampler
 from workbench.training.evaluation import Counted, evaluate, scores
@@ -47,18 +46,18 @@ def run_once(
 ) -> tuple[Record, Path]:
     """Run an experiment in its own folder below ``root``, or take the result that lies there already.
 
-    The folder is named after the configuration and the package's source, so that a result is never taken for that of
-    another configuration or of other code. Notebooks that compare the same models share them so; of two processes that
-    ask for one run at the same time the second waits for the first.
+    Notebooks that compare the same models share them so, see :func:`workbench.runs.once.once`.
 
     Returns:
         The record, and the folder with the weights.
     """
-    digest = hashlib.sha256(f"{config.identity}\0{source_digest(__name__)}".encode()).hexdigest()[:12]
-    folder = Path(root) / f"{config.model}-{config.loss}-{config.sampler}-{digest}"
-    # of two processes that ask for one run the second waits for the first
-    with own_folder(folder, wait=None, again=True):
-        return run_experiment(config, folder, on_step=on_step, on_epoch=on_epoch), folder
+    return once(
+        f"{config.model}-{config.loss}-{config.sampler}",
+        config.identity,
+        root,
+        lambda folder: run_experiment(config, folder, on_step=on_step, on_epoch=on_epoch),
+        code=__name__,
+    )
 
 
 def run_experiment(

@@ -1,0 +1,35 @@
+"""A run in a folder named after what it is: executed once, then read."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from workbench.io.lock import own_folder
+from workbench.io.source import source_digest
+from workbench.runs.record import Record, read_record
+
+
+def once(
+    name: str, identity: str, root: str | Path, run: Callable[[Path], Record], *, code: str
+) -> tuple[Record, Path]:
+    """Execute a run in its own folder below ``root``, or take the record that lies there already.
+
+    A digest of ``identity`` and of the package's source is part of the folder's name. A result is thus never taken for
+    that of another configuration or of other code. Of two processes that ask for one run, the second waits for the
+    first.
+
+    Args:
+        name: how the folder's name begins.
+        identity: everything that the run depends on, as text.
+        root: where such runs live.
+        run: executes the run in the folder; it writes ``record.json`` last.
+        code: the module whose source, with all that it imports, the run depends on.
+
+    Returns:
+        The record, and the folder.
+    """
+    digest = hashlib.sha256(f"{identity}\0{source_digest(code)}".encode()).hexdigest()[:12]
+    folder = Path(root) / f"{name}-{digest}"
+    with own_folder(folder, wait=None, again=True):
+        kept = folder / "record.json"
+        return (read_record(kept) if kept.exists() else run(folder)), folder
