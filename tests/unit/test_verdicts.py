@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from workbench.reports.verdicts import judge, verdict
+from workbench.reports.verdicts import SKEWED, judge, phrase, verdict
 
 RNG_SEED = 20
 TRIALS = 5000
@@ -77,6 +77,33 @@ def test_pairs_needed_reach_the_power_and_one_fewer_does_not():
     assert power(needed) >= 0.8 > power(needed - 1)
 
 
+@pytest.mark.parametrize("size", [0.029, 0.03, 0.1, 0.3, 1.0, 2.0, 5.0, 40.0])
+@pytest.mark.parametrize("others", [1, 15])
+def test_pairs_needed_are_those_of_a_search_from_the_bottom(size, others):
+    needed = verdict(*shifted(-size, pairs=6), others=others).needed
+
+    def enough(pairs):
+        limit = stats.t.ppf(1 - 0.025 / others, pairs - 1)
+        return stats.nct.sf(limit, pairs - 1, size * math.sqrt(pairs)) >= 0.8
+
+    expected = next((pairs for pairs in range(2, 200) if enough(pairs)), None)
+    if expected is not None:
+        assert needed == expected
+    elif needed is None:
+        assert not enough(10_000)
+    else:
+        assert enough(needed)
+        assert not enough(needed - 1)
+
+
+def test_a_verdict_reads_as_a_sentence():
+    assert phrase(verdict(*shifted(-1.0)), "people") == "holds (-1 people, -1.47 to -0.532, 20 pairs)"
+    assert phrase(verdict(*shifted(-0.5, pairs=10))) == "undecided (-0.5, -1.22 to +0.215, 10 pairs, 34 needed)"
+    assert phrase(verdict([1.0], [2.0]), "px") == "undecided (-1 px, 1 pair, an interval needs two or more)"
+    lost = verdict(*shifted(-1.0), baseline=10.0)
+    assert phrase(lost) == "not judged (neither side clearly beats the trivial baseline, 20 pairs)"
+
+
 def test_pairs_without_spread():
     ones = np.ones(4)
     assert verdict(ones, 2 * ones)[:4] == ("holds", -1.0, -1.0, -1.0)
@@ -145,15 +172,22 @@ def normal(rng, pairs):
 
 
 @pytest.mark.parametrize("pairs", [5, 10, 20])
-def test_without_an_effect_it_decides_seldom_and_its_interval_covers(pairs, monkeypatch):
-    monkeypatch.setattr("workbench.reports.verdicts._needed", lambda difference, level: None)  # slow, not at stake
+def test_without_an_effect_it_decides_seldom_and_its_interval_covers(pairs):
     decided, covered = simulate(normal, pairs)
     assert decided <= 0.06
     assert covered >= 0.94
 
 
-def test_an_effect_of_one_standard_deviation_is_found_with_twenty_pairs(monkeypatch):
-    monkeypatch.setattr("workbench.reports.verdicts._needed", lambda difference, level: None)
+@pytest.mark.parametrize("pairs", [5, 10, 20])
+def test_skewed_differences_are_decided_as_often_as_the_page_says(pairs):
+    rng = np.random.default_rng(RNG_SEED)
+    zero = np.zeros(pairs)
+    words = [verdict(rng.exponential(size=pairs) - 1, zero).word for _ in range(TRIALS)]
+    decided = np.mean([word in ("holds", "does not hold") for word in words])
+    assert decided == pytest.approx(SKEWED[pairs], abs=0.014)  # three standard errors of 5,000 trials
+
+
+def test_an_effect_of_one_standard_deviation_is_found_with_twenty_pairs():
     decided, covered = simulate(lambda rng, pairs: rng.normal(size=pairs) / math.sqrt(2), 20, effect=-1.0)
     assert decided > 0.98
     assert covered >= 0.94

@@ -19,6 +19,7 @@ from workbench.reports.measured import collect_measurements
 from workbench.reports.page import templates, write_report
 from workbench.reports.paper_tables import PaperTable, build_tables, read_readings
 from workbench.reports.published import published_files
+from workbench.reports.verdicts import signed
 from workbench.runs.record import now
 from workbench.sweeps.summary import collect_sweeps
 
@@ -88,7 +89,7 @@ def write_table(table: PaperTable, folder: Path) -> None:
 
 def _render(name: str, base: Path, **values: Any) -> str:
     environment = templates(base)
-    environment.filters |= {"text": text, "signed": _signed, "papers": _plain_papers}
+    environment.filters |= {"text": text, "signed": signed, "papers": _plain_papers}
     return printable(environment.get_template(f"{name}.html").render(page=name, pages=PAGES, **values))
 
 
@@ -107,8 +108,3 @@ def _plain_papers(where: str) -> str:
     for paper in published_files():
         where = where.replace(paper, paper.replace("_", " "))
     return where
-
-
-def _signed(value: float | None) -> str:
-    """A number with its sign and three significant digits."""
-    return "–" if value is None else f"{value:+.3g}"

@@ -6,11 +6,13 @@ the k-th smallest p-value at the level 5 % / (m - k + 1). Equivalence is two one
 (Schuirmann 1987). Nothing is judged where neither side beats the trivial baseline.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from math import ceil
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import nctdtr, ndtri, stdtr, stdtrit
 
 from workbench.checks import check_choice, check_positive, check_whole
 
@@ -19,6 +21,11 @@ POWER = 0.8
 AHEAD = 0.1
 """A side beats a baseline if its mean is better by more than this share of the baseline, and significantly better."""
 MOST_PAIRS = 10_000
+SKEWED = {5: 0.117, 10: 0.100, 20: 0.081}
+"""Pairs -> share of verdicts among claims without an effect, where the differences are exponential instead of normal.
+
+Measured with 400,000 trials, each claim judged alone; with normal differences the share is 5 %.
+"""
 
 Word = Literal["holds", "does not hold", "no difference", "undecided", "not judged"]
 
@@ -113,13 +120,36 @@ def judge(claims: Mapping[str, Mapping[str, Any]]) -> dict[str, Verdict]:
     return {name: judged[name] for name in claims}
 
 
+def phrase(verdict: Verdict, unit: str = "") -> str:
+    """A verdict in words, with what it rests on: "holds (-0.42 people, -0.6 to -0.24, 20 pairs)".
+
+    Args:
+        verdict: of :func:`verdict` or :func:`judge`.
+        unit: of the metric, for instance "people".
+    """
+    pairs = f"{verdict.pairs} pair{'s' if verdict.pairs != 1 else ''}"
+    if verdict.word == "not judged":
+        return f"not judged (neither side clearly beats the trivial baseline, {pairs})"
+    facts = [f"{signed(verdict.effect)} {unit}".strip()]
+    if verdict.pairs > 1:
+        facts.append(f"{signed(verdict.low)} to {signed(verdict.high)}")
+    facts.append(pairs)
+    if verdict.word == "undecided":
+        needed = f"over {MOST_PAIRS:,}" if verdict.needed is None else f"{verdict.needed:,}"
+        facts.append("an interval needs two or more" if verdict.pairs == 1 else f"{needed} needed")
+    return f"{verdict.word} ({', '.join(facts)})"
+
+
+def signed(value: float | None) -> str:
+    """A number with its sign and three significant digits; a dash for none."""
+    return "–" if value is None else f"{value:+.3g}"
+
+
 def t_interval(difference: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
     """The t interval of the mean at ``1 - level``; without ends for a single value."""
     if len(difference) < 2:
         return -np.inf, np.inf
-    from scipy.stats import t
-
-    half = float(t.ppf(1 - level / 2, len(difference) - 1)) * _standard_error(difference)
+    half = float(stdtrit(len(difference) - 1, 1 - level / 2)) * _standard_error(difference)
     return float(difference.mean()) - half, float(difference.mean()) + half
 
 
@@ -131,9 +161,7 @@ def _p_values(difference: np.ndarray, margin: float | None) -> tuple[float, floa
 
     def beyond(distance: float) -> float:
         """The chance of a mean at least ``distance`` above the truth."""
-        from scipy.stats import t
-
-        return float(t.sf(distance / error, len(difference) - 1)) if error else float(distance <= 0)
+        return float(stdtr(len(difference) - 1, -distance / error)) if error else float(distance <= 0)
 
     within = 1.0 if margin is None else beyond(margin - abs(mean))
     return min(1.0, 2 * beyond(abs(mean))), within
@@ -150,8 +178,6 @@ def _needed(difference: np.ndarray, level: float) -> int | None:
     """The fewest pairs with which a t test at ``level`` finds this effect with the chance ``POWER``."""
     if len(difference) < 2:
         return None
-    from scipy.stats import nct, t
-
     mean, spread = abs(float(difference.mean())), float(difference.std(ddof=1))
     if not mean:
         return None
@@ -159,23 +185,27 @@ def _needed(difference: np.ndarray, level: float) -> int | None:
         return 2
 
     def enough(pairs: int) -> bool:
-        limit = t.ppf(1 - level / 2, pairs - 1)
-        return bool(nct.sf(limit, pairs - 1, mean / spread * pairs**0.5) >= POWER)
+        limit = stdtrit(pairs - 1, 1 - level / 2)
+        return bool(1 - nctdtr(pairs - 1, mean / spread * pairs**0.5, limit) >= POWER)
 
-    if not enough(MOST_PAIRS):
+    # The normal distribution's number is off by a few pairs at most: the search starts there.
+    quantile = ndtri(1 - level / 2)
+    start = ((quantile + ndtri(POWER)) * spread / mean) ** 2 + quantile**2 / 2
+    if start > 2 * MOST_PAIRS:
         return None
-    low, high = 1, MOST_PAIRS
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
+    pairs = max(2, ceil(start))
+    while pairs > 2 and enough(pairs - 1):
+        pairs -= 1
+    while not enough(pairs):
+        pairs += 1
+    return pairs if pairs <= MOST_PAIRS else None
 
 
 def _standard_error(difference: np.ndarray) -> float:
     return float(difference.std(ddof=1)) / len(difference) ** 0.5
 
 
-def _values(values: ArrayLike | Sequence[float], name: str) -> np.ndarray:
+def _values(values: ArrayLike, name: str) -> np.ndarray:
     array = np.asarray(values, dtype=float)
     if array.ndim != 1 or not array.size:
         raise ValueError(f"{name} has shape {array.shape}, expected one number a seed, at least one")
