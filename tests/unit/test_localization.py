@@ -52,3 +52,16 @@ def test_bad_input_is_named():
         local_maxima(torch.zeros(1, 3, 3), size=(24, 24))
     with pytest.raises(ValueError, match="density holds values down to -1"):
         local_maxima(torch.full((3, 3), -1.0), size=(24, 24))
+
+
+def test_the_threshold_is_one_of_people_per_pixel():
+    def found(stride, people, **options):
+        cells = 64 // stride
+        density = torch.zeros(cells, cells)
+        density[cells // 2, cells // 2] = people
+        return len(local_maxima(density, size=(64, 64), **options)[0])
+
+    # a cell's centre lies between pixels: the enlarged peak is (1 - 1/16)^2 and (1 - 1/8)^2 of the cell
+    assert (found(8, 0.051 / 0.879), found(8, 0.049 / 0.879)) == (1, 0)  # the paper's 0.05 at its stride
+    assert (found(4, 0.0127 / 0.766), found(4, 0.0123 / 0.766)) == (1, 0)
+    assert (found(4, 0.0127 / 0.766, threshold=0.05), found(4, 0.051 / 0.766, threshold=0.05)) == (0, 1)

@@ -253,7 +253,7 @@ def test_a_full_disk_is_one_error_and_the_old_checkpoint_stays(tmp_path, monkeyp
     ],
 )
 def test_bad_configurations_are_named_before_anything_is_read(tmp_path, monkeypatch, options, message):
-    monkeypatch.setattr("workbench.training.experiment.open_dataset", None)
+    monkeypatch.setattr("workbench.training.experiment.open_split", None)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         run_experiment(build_config(**(CONFIG | options)), tmp_path / "run")
     assert not (tmp_path / "run" / "record.json").exists()
@@ -354,6 +354,7 @@ def test_no_scored_image_chooses_the_weights(tmp_path, monkeypatch):
         return evaluate(model, images)
 
     monkeypatch.setattr("workbench.training.experiment.evaluate", listened)
+    monkeypatch.setattr("workbench.training.scoring.evaluate", listened)
     settings = {"dataset": "nwpu_crowd", "root": str(tmp_path / "nwpu"), "model": "mcnn", "accelerator": "cpu"}
     settings |= {"model_options": {"width": 0.125}, "crop": 64, "epochs": 2}
     with pytest.raises(ValueError, match=r"dataset_options\.evaluate_on=val"):

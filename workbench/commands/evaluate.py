@@ -42,9 +42,10 @@ def evaluate(
     """Score a trained model on a data set: counts, and with --points where people are."""
     from tqdm import tqdm
 
-    from workbench.data import DATASETS, open_dataset
+    from workbench.data import DATASETS
     from workbench.localization.formats import write_predictions, write_truth
     from workbench.registry import check_options
+    from workbench.training.config import open_split
     from workbench.training.evaluation import Counted
     from workbench.training.experiment import known_scores, open_trained, trained_resize
     from workbench.training.predict import locate, predict_density
@@ -58,7 +59,8 @@ def evaluate(
     if resize is not None or (rule != "none" and "resize" not in options):
         options["resize"] = rule
     check_options(DATASETS, name, "dataset", options)
-    data = open_dataset(name, root=root or (config.root if own else None), split=split, **options)
+    place = {"dataset": name, "root": root or (config.root if own else None), "dataset_options": options}
+    data = open_split(config.model_copy(update=place), split)
     if not data[0].annotated:
         raise ValueError(f"{name} has no labels for its {split} images; choose another --split")
     results, found, heads = [], {}, {}

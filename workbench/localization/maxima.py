@@ -10,9 +10,11 @@ from workbench.checks import check_positive
 from workbench.io.extras import need
 from workbench.tensor_checks import check_not_negative, check_tensor
 
+PAPER_THRESHOLD, PAPER_CELL = 0.05, 8 * 8  # people per cell, and the pixels of that cell
+
 
 def local_maxima(
-    density: Float[Tensor, "h w"], *, size: tuple[int, int], threshold: float = 0.05
+    density: Float[Tensor, "h w"], *, size: tuple[int, int], threshold: float | None = None
 ) -> tuple[Float[Tensor, "n 2"], Float[Tensor, "n"]]:
     """People where the enlarged map has a local maximum, as section 3.4 of the generalized-loss paper.
 
@@ -23,7 +25,8 @@ def local_maxima(
     Args:
         density: (H, W), people per cell.
         size: (height, width) of the image in pixels.
-        threshold: people per cell; the paper's value is 0.05.
+        threshold: people per cell. None: the paper's 0.05 for its cells of 8 x 8 pixels, and as many people per pixel
+            for cells of another size.
 
     Returns:
         Points (N, 2), x then y, image pixels (the centre of a pixel is at a half), and the density at each, (N,).
@@ -38,6 +41,9 @@ def local_maxima(
 
     check_tensor(density, "density", shape=(None, None))
     check_not_negative(density, "density")
+    if threshold is None:
+        rows, columns = density.shape
+        threshold = PAPER_THRESHOLD / PAPER_CELL * (size[0] * size[1]) / max(rows * columns, 1)
     check_positive(threshold, "threshold", zero=True)
     large = F.interpolate(density.detach().double()[None, None], size=size, mode="bilinear", align_corners=False)
     values = large[0, 0].cpu().numpy()

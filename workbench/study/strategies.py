@@ -12,12 +12,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from workbench.checks import check_whole
-from workbench.data import open_dataset
 from workbench.data.patches import ImagePatches
 from workbench.data.sample import collate
 from workbench.metrics import group_means
 from workbench.sampling.groups import count_groups
-from workbench.training.config import Config, build_config, patch_size
+from workbench.training.config import Config, build_config, open_split, patch_size
 from workbench.training.evaluation import count_people, inference
 
 STRATEGIES = {
@@ -89,7 +88,7 @@ def strategy_config(
 
 def scored_patches(config: Config, *, per_image: int = 4) -> ImagePatches:
     """Patches of the test images of a configuration, the same ones for every strategy and seed."""
-    data = open_dataset(config.dataset, root=config.root, split="test", **config.dataset_options)
+    data = open_split(config, "test")
     return ImagePatches(data, patch_size(data, config), per_image=per_image)
 
 

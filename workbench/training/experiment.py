@@ -17,7 +17,6 @@ from typing import Any
 from lightning_fabric import Fabric, seed_everything
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 
-from workbench.data import open_dataset
 from workbench.data.dataset import CrowdDataset
 from workbench.data.noise import NoisyAnnotations
 from workbench.io.files import write_json
@@ -31,11 +30,19 @@ from workbench.models.weights import load_weights
 from workbench.runs import in_notebook
 from workbench.runs.once import once
 from workbench.runs.record import Record, Table, Timing, now, read_record, versions
-from workbench.training.config import Config, build_config, check_config, training_patches, training_sampler
+from workbench.training.config import (
+    Config,
+    build_config,
+    check_config,
+    open_split,
+    training_patches,
+    training_sampler,
+)
 from workbench.training.evaluation import Counted, evaluate, scores
 from workbench.training.health import Trivial
 from workbench.training.loop import Step, build_optimizer, build_schedule, fit, mean_density
 from workbench.training.objective import build_objective
+from workbench.training.scoring import score_images
 
 OnStep = Callable[[Step], None]
 OnEpoch = Callable[[dict[str, Any]], None]
@@ -76,8 +83,8 @@ def run_experiment(
         on_epoch: told each epoch's row of the history; likewise.
 
     Returns:
-        The run's record. Metrics: the test scores, and ``baseline_mae``, that of predicting the mean count of the
-        training images.
+        The run's record. Metrics: the test scores and their baselines, see
+        :func:`workbench.training.scoring.score_images`, and ``val_mae`` (``val_f1``) of the chosen weights.
 
     Raises:
         ValueError: a key or value of the configuration is not known, or the folder belongs to another run.
@@ -144,10 +151,7 @@ def _train(fabric: Fabric, config: Config, folder: Path, on_step: OnStep | None,
         config.model, weights=config.weights, **config.model_options
     )  # before any image is read: its file may not fit
 
-    def data(split: str) -> Any:
-        return open_dataset(config.dataset, root=config.root, split=split, **config.dataset_options)
-
-    train, held_out, test = data("train"), data("val"), data("test")
+    train, held_out, test = (open_split(config, split) for split in ("train", "val", "test"))
     if not test[0].annotated:
         raise ValueError(
             f"{config.dataset} has no labels for its test images, expected dataset_options.evaluate_on=val "
@@ -192,7 +196,7 @@ def _train(fabric: Fabric, config: Config, folder: Path, on_step: OnStep | None,
         on_epoch=on_epoch if fabric.is_global_zero else None,
     )
     if fabric.is_global_zero:
-        score(model, config, folder, train, test, history, sampler.summary(), started, empty)
+        score(model, config, folder, (train, held_out, test), history, sampler.summary(), started, empty)
     fabric.barrier()
     return read_record(folder / "record.json")
 
@@ -210,8 +214,7 @@ def score(
     model: CountingModel,
     config: Config,
     folder: Path,
-    train: CrowdDataset,
-    test: Any,
+    parts: tuple[CrowdDataset, CrowdDataset, CrowdDataset],
     history: list[dict[str, Any]],
     extra: dict[str, float],
     started: str,
@@ -219,14 +222,17 @@ def score(
 ) -> None:
     """Score a trained model and leave its weights and its record, the last thing that a run writes."""
     begun = time.perf_counter()
-    results = evaluate(model, test)
-    truth = [row.truth for row in results]
+    train, held_out, test = parts
+    results, found = score_images(model, test, mean=mean_count(train), radius=config.match_radius)
+    if config.match_radius is not None:  # what choices between settings are made by
+        found["val_f1"] = score_images(model, held_out, radius=config.match_radius)[1].get("f1", 0.0)
+    found["val_mae"] = min(row["val_mae"] for row in history)
     record = Record(
         name=folder.name,
         config=config.model_dump(mode="json"),
         seed=config.seed,
         versions=versions(),
-        metrics={**known_scores(results), "baseline_mae": mae(truth, [mean_count(train)] * len(truth)), **extra},
+        metrics=found | extra,
         history=[{key: value for key, value in row.items() if key != "seconds"} for row in history],
         tables=[test_table(results)],
         warnings=[*warned, *(str(row["warning"]) for row in history if "warning" in row)],

@@ -5,8 +5,8 @@ import torch
 
 from workbench.data import open_dataset
 from workbench.models.base import CountingModel
-from workbench.study.benchmark import benchmark_scores, thirds
 from workbench.training.evaluation import Counted
+from workbench.training.scoring import chance_f1, score_images, thirds
 
 
 class Telling(CountingModel):
@@ -33,7 +33,7 @@ def scenes():
 
 def test_a_model_that_knows_has_no_error_and_finds_people_near_them(scenes):
     samples = [scenes[index] for index in range(len(scenes))]
-    counted, found = benchmark_scores(Telling(samples), scenes, radius=8.0)
+    counted, found = score_images(Telling(samples), scenes, radius=8.0)
     assert [row.truth for row in counted] == [sample.count for sample in samples]
     assert (found["mae"], found["rmse"], found["mae_sparse"], found["mae_dense"]) == (0, 0, 0, 0)
     assert found["precision"] > 0.9  # local maxima lie in cells with people
@@ -42,9 +42,19 @@ def test_a_model_that_knows_has_no_error_and_finds_people_near_them(scenes):
 
 def test_one_person_too_many_is_an_error_of_one_everywhere(scenes):
     samples = [scenes[index] for index in range(len(scenes))]
-    _, found = benchmark_scores(Telling(samples, more=1.0), scenes)
+    _, found = score_images(Telling(samples, more=1.0), scenes)
     assert [found[name] for name in ("mae", "bias", "mae_sparse", "mae_dense")] == pytest.approx([1, 1, 1, 1])
-    assert "f1" not in found
+    assert not {"f1", "baseline_f1", "baseline_mae"} & set(found)
+
+
+def test_the_baselines_are_those_of_the_mean_count_and_of_random_points(scenes):
+    samples = [scenes[index] for index in range(len(scenes))]
+    truth = sorted(sample.count for sample in samples)
+    _, found = score_images(Telling(samples), scenes, mean=10.0, radius=5.0)
+    assert found["baseline_mae"] == pytest.approx(sum(abs(count - 10) for count in truth) / 9)
+    assert found["baseline_mae_dense"] == pytest.approx(sum(abs(count - 10) for count in truth[-3:]) / 3)
+    assert found["baseline_f1"] == chance_f1(scenes, 5.0)
+    assert chance_f1(scenes, 1.0) < 0.1 < chance_f1(scenes, 8.0) < chance_f1(scenes, 60.0)
 
 
 def test_thirds_are_of_the_images_with_fewest_and_most_people():
@@ -56,4 +66,4 @@ def test_thirds_are_of_the_images_with_fewest_and_most_people():
 @pytest.mark.bad_input
 def test_a_radius_below_zero_is_refused(scenes):
     with pytest.raises(ValueError, match="radius is -1"):
-        benchmark_scores(Telling([scenes[index] for index in range(len(scenes))]), scenes, radius=-1.0)
+        score_images(Telling([scenes[index] for index in range(len(scenes))]), scenes, radius=-1.0)
