@@ -98,7 +98,7 @@ class Config(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _filled(cls, values: Any) -> Any:
-        """Without ``evaluate_on``, which earlier versions wrote, and with :data:`TRAINABLE` where no option is given."""
+        """Without ``evaluate_on``, which earlier versions wrote, and with :data:`TRAINABLE` where none is given."""
         if not isinstance(values, dict):
             return values
         values = {key: value for key, value in values.items() if (key, value) != ("evaluate_on", "test")}
