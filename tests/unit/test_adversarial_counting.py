@@ -11,11 +11,11 @@ from workbench.losses import build_loss
 from workbench.plots.adversarial import (
     show_accuracy,
     show_attacked,
-    show_bins,
     show_epsilons,
     show_margins,
     show_people,
 )
+from workbench.plots.locality import show_occupancy
 
 matplotlib.use("Agg")
 
@@ -86,7 +86,8 @@ def test_figures_are_labelled():
         "after (median 0.250)",
     ]
     assert ax.get_xlabel() == "margin (largest change of a pixel)"
-    assert show_bins(axes[2], np.array([[3, 0], [1, 2]])).get_array().mask.tolist() == [[False, True], [False, False]]
+    drawn = show_occupancy(axes[2], np.array([[3, 0], [1, 2]]), ylabel="group (by margin)")
+    assert drawn.get_array().mask.tolist() == [[False, True], [False, False]]
     history = [
         {"epoch": 1, "epsilon": 0.0, "epsilon_spread": 0.0},
         {"epoch": 2, "epsilon": 0.1, "epsilon_spread": 0.01},

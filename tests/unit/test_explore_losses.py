@@ -6,7 +6,7 @@ import torch
 from matplotlib.figure import Figure
 
 from workbench import explore
-from workbench.explore.losses_state import Descents, judge, named_losses
+from workbench.explore.losses_state import Descents, loss_at, named_losses
 from workbench.losses import build_loss
 from workbench.study.descent import descend
 
@@ -19,12 +19,12 @@ def explorer():
     return explore.losses(["l2", "bayesian"], DENSITY, POINTS, stride=4, steps=30)
 
 
-def test_verdict_is_the_loss_and_its_gradient():
+def test_a_loss_at_a_density_is_its_value_and_gradient():
     loss = build_loss("l2", stride=4)
-    verdict = judge(loss, DENSITY, POINTS)
-    assert verdict.value == pytest.approx(float(loss(DENSITY[None, None], [POINTS])))
+    found = loss_at(loss, DENSITY, POINTS)
+    assert found.value == pytest.approx(float(loss(DENSITY[None, None], [POINTS])))
     target = loss.target(POINTS, (6, 6))
-    assert torch.allclose(verdict.gradient, 2 * (DENSITY - target))
+    assert torch.allclose(found.gradient, 2 * (DENSITY - target))
 
 
 def test_descent_is_that_of_descend_and_goes_back_and_forth():
@@ -40,10 +40,10 @@ def test_descent_is_that_of_descend_and_goes_back_and_forth():
 
 def test_an_edit_takes_the_descent_back_to_its_start(explorer):
     assert float(explorer.descend(20)["l2"].max()) > float(DENSITY.max())
-    before = explorer.verdicts["l2"].value
+    before = explorer.found["l2"].value
     explorer.ground._edited(None, {"client": "me", "number": 1, "heads": [[6.0, 6.0]]})
     assert explorer.controls["step"].value == 0
-    assert explorer.verdicts["l2"].value != before
+    assert explorer.found["l2"].value != before
     flat = explorer.descents.after(0)["l2"]
     assert float(flat.sum()) == pytest.approx(1)  # as many as there are heads now
 

@@ -135,6 +135,10 @@ def test_the_strongest_links_are_few_and_hold_nearly_all():
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match="one without the other"):
         explore.transport(torch.ones(4, 4))
+    with pytest.raises(ValueError, match=r"stride is 8, expected 4 for the examples, or density and points"):
+        explore.transport(stride=8)
+    with pytest.raises(AttributeError, match="no attribute 'epochs', expected experts, locality"):
+        explore.epochs  # noqa: B018
     with pytest.raises(ValueError, match="outside the image"):
         explore.transport(torch.ones(4, 4), torch.tensor([[99.0, 1.0]]), stride=4.0)
     with pytest.raises(ValueError, match="epsilon is 0"):

@@ -15,14 +15,44 @@ DOTS_PER_INCH = 100
 class Explorer:
     """Something to work with by hand: shown as its widgets, kept as a picture in an executed notebook.
 
-    A subclass sets ``widget`` and writes :meth:`figure`.
+    A subclass sets ``controls`` and ``widget``, and writes :meth:`draw`.
+
+    Attributes:
+        controls: the sliders, menus and buttons by name.
+        widget: what is shown.
+        size: of the figure, width and height in inches.
     """
 
+    controls: dict[str, Any]
     widget: widgets.Widget
+    size: tuple[float, float]
+
+    def draw(self, figure: Figure) -> None:
+        """Draw the present state on an empty figure."""
+        raise NotImplementedError
 
     def figure(self) -> Figure:
         """The present state as a figure of matplotlib, for a report or a slide."""
-        raise NotImplementedError
+        figure = new_figure(self.size)
+        self.draw(figure)
+        return figure
+
+    def row(self, *names: str) -> widgets.HBox:
+        """Controls beside one another."""
+        return widgets.HBox([self.controls[name] for name in names])
+
+    def column(self, *names: str) -> widgets.VBox:
+        """Controls below one another."""
+        return widgets.VBox([self.controls[name] for name in names])
+
+    def listen(self, changed: Callable[[Any], None]) -> None:
+        """Have ``changed`` called with each change of a control; the controls get their names as style classes."""
+        for name, control in self.controls.items():
+            control.add_class(f"explore-{name}")
+            if isinstance(control, widgets.Button):
+                control.on_click(changed)
+            elif not isinstance(control, widgets.Play):  # it moves a slider, which reports
+                control.observe(changed, names="value")
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         """The widgets, and beside them the picture for whoever cannot show widgets."""
@@ -31,7 +61,7 @@ class Explorer:
         return data | {"image/png": picture, "text/plain": f"<{type(self).__name__}>"}
 
 
-class Picture:
+class LivePicture:
     """A picture in a notebook that is drawn again and again on one figure.
 
     Args:
@@ -41,7 +71,6 @@ class Picture:
 
     def __init__(self, draw: Callable[[Figure], None], *, size: tuple[float, float]) -> None:
         self.draw = draw
-        self.size = size
         self._figure = new_figure(size)
         layout = widgets.Layout(width=f"{size[0] * DOTS_PER_INCH:.0f}px", max_width="100%", object_fit="contain")
         self.widget = widgets.Image(format="png", layout=layout)
@@ -53,24 +82,18 @@ class Picture:
         self.draw(self._figure)
         self.widget.value = png(self._figure)
 
-    def figure(self) -> Figure:
-        """The present state on a figure of its own."""
-        figure = new_figure(self.size)
-        self.draw(figure)
-        return figure
 
-
-def new_figure(size: tuple[float, float]) -> Figure:
+def new_figure(size: tuple[float, float], **options: Any) -> Figure:
     """A figure that pyplot knows nothing of, so that none is left open."""
-    figure = Figure(figsize=size, dpi=DOTS_PER_INCH)
+    figure = Figure(figsize=size, dpi=DOTS_PER_INCH, **options)
     FigureCanvasAgg(figure)
     return figure
 
 
-def png(figure: Figure) -> bytes:
+def png(figure: Figure, **options: Any) -> bytes:
     """A figure as PNG."""
     buffer = BytesIO()
-    figure.savefig(buffer, format="png")
+    figure.savefig(buffer, format="png", **options)
     return buffer.getvalue()
 
 
@@ -80,6 +103,13 @@ WIDE = {"description_width": "98px"}
 def slider(kind: type[widgets.Widget], name: str, **options: Any) -> Any:
     """A slider that reports while it moves, its name beside it."""
     return kind(description=name, style=WIDE, continuous_update=True, layout=_row(), **options)
+
+
+def play(moved: widgets.IntSlider, name: str, **options: Any) -> widgets.Play:
+    """Buttons that let a slider run by itself."""
+    made = widgets.Play(min=moved.min, max=moved.max, value=moved.value, description=name, show_repeat=False, **options)
+    widgets.jslink((made, "value"), (moved, "value"))
+    return made
 
 
 def menu(name: str, options: Sequence[str], **more: Any) -> Any:

@@ -1,5 +1,6 @@
 """Density and heads to begin with: a constructed case, or a scene with a prediction that is wrong in a telling way."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,6 @@ from workbench.density import density_map
 
 SIZE, STRIDE = (32, 32), 4.0
 MOST_HEADS = 24
-CONSTRUCTED = "five people"
 
 
 class Example(NamedTuple):
@@ -59,6 +59,6 @@ def scene(index: int, *, seed: int = 0) -> Example:
     return Example(density_map(predicted, SIZE, sigma=5.0, stride=STRIDE), points, sample.image)
 
 
-EXAMPLES = {CONSTRUCTED: five_people} | {
+EXAMPLES: dict[str, Callable[[], Example]] = {"five people": five_people} | {
     f"scene {number + 1}": (lambda number=number: scene(number)) for number in range(4)
 }

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from workbench.data import open_dataset
-from workbench.explore.base import Explorer, new_figure, slider
+from workbench.explore.base import Explorer, slider
 from workbench.explore.ground import picture_bytes
 from workbench.models.base import CountingModel, ModelOutput
 from workbench.plots.basic import show_density, show_image
@@ -70,11 +70,9 @@ class ExpertsExplorer(Explorer):
             raise ValueError("images is empty, expected at least one")
         self.canvas = ExpertsCanvas()
         self.panels: list[Panel]
-        choose = slider(widgets.IntSlider, "picture", value=1, min=1, max=len(self.images))
-        choose.add_class("explore-picture")
-        choose.observe(lambda _: self.update(), names="value")
-        self.controls = {"picture": choose}
-        self.widget = widgets.VBox([choose, self.canvas])
+        self.controls = {"picture": slider(widgets.IntSlider, "picture", value=1, min=1, max=len(self.images))}
+        self.listen(lambda _: self.update())
+        self.widget = widgets.VBox([self.row("picture"), self.canvas])
         self.widget.add_class("workbench-experts")
         self.update()
 
@@ -90,6 +88,8 @@ class ExpertsExplorer(Explorer):
         if not result.gates or result.experts is None:
             raise ValueError(f"model is a {type(self.model).__name__} without gates, expected a mixture of experts")
         self.panels = list(_panels(result))
+        self.rows = 1 + len(self.panels) // 5
+        self.size = (10.4, 2.3 * self.rows)
         height, width = self.image.shape[-2:]
         self.canvas.maps = {
             "panels": [_sent(panel) for panel in self.panels],
@@ -103,10 +103,9 @@ class ExpertsExplorer(Explorer):
             "magma": _table("magma"),
         }
 
-    def figure(self) -> Figure:
-        """The present state as a figure of matplotlib, without the pointer."""
-        figure = new_figure((10.4, 2.3 * (1 + len(self.panels) // 5)))
-        axes = figure.subplots(1 + len(self.panels) // 5, 5, squeeze=False).flatten()
+    def draw(self, figure: Figure) -> None:
+        """The picture and every map, without the pointer."""
+        axes = figure.subplots(self.rows, 5, squeeze=False).flatten()
         figure.set_layout_engine("constrained")
         show_image(axes[0], self.image, "the picture")
         for ax in axes[1 + len(self.panels) :]:
@@ -115,7 +114,6 @@ class ExpertsExplorer(Explorer):
             stride = self.image.shape[-1] / panel.values.shape[-1]
             drawn = (show_weights if panel.gate else show_density)(ax, panel.values, stride=stride, title=panel.title)
             figure.colorbar(drawn, ax=ax, shrink=0.62, label="weight" if panel.gate else "people per cell")
-        return figure
 
 
 def small_mixture() -> CountingModel:

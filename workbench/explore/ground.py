@@ -1,4 +1,4 @@
-"""A map with people on it that one edits by hand: the canvas below the explorers of transport and of losses."""
+"""A map with people on it that one edits by hand, for the explorers of transport and of losses."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -11,18 +11,21 @@ import traitlets
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.checks import check_positive
+from workbench.checks import check_choice, check_positive
 from workbench.density import density_map
+from workbench.explore.base import Explorer
+from workbench.explore.examples import EXAMPLES, STRIDE, Example
 from workbench.plots.transport import COLUMN_COLORS
 from workbench.points import cell_centres
 from workbench.tensor_checks import check_not_negative, check_points, check_tensor
 
 TOOLS = ("heads", "paint", "erase")
+OWN = "your own"
 _HERE = Path(__file__).parent
 
 
 class GroundCanvas(anywidget.AnyWidget):
-    """The canvas: draws the frame that Python sends, sends back what is edited. See ground.js."""
+    """The canvas in the browser (ground.js): it draws the frame that Python sends, and sends back the edits."""
 
     _esm = "\n".join((_HERE / name).read_text(encoding="utf-8") for name in ("ground_drawing.js", "ground.js"))
     frame = traitlets.Dict().tag(sync=True)
@@ -45,6 +48,7 @@ class Ground:
     Attributes:
         density: (H, W), people per cell, double precision.
         points: (N, 2), image pixels, double precision.
+        picture: (3, H, W) or (1, H, W) in [0, 1] below the density, or None.
         stroke: people that one touch of the brush adds.
         canvas: the widget.
     """
@@ -65,6 +69,7 @@ class Ground:
         self.stride = float(stride)
         self.on_change = on_change
         self.title = title
+        self.picture: Tensor | None = None
         self.stroke = 0.1
         self.canvas = GroundCanvas()
         self._answers: dict[str, Any] = {"client": "", "answers": 0}
@@ -96,6 +101,7 @@ class Ground:
             ValueError: wrong shapes, NaN or infinite values, a negative density, heads outside the map.
         """
         self._take(density, points)
+        self.picture = picture
         self.canvas.picture = b"" if picture is None else picture_bytes(picture)
         self.on_change()
 
@@ -159,6 +165,58 @@ class Ground:
             self.paint(at, erase=bool(message.get("erase", False)))
         else:
             self.on_change()
+
+
+class GroundExplorer(Explorer):
+    """An explorer of density and heads on a :class:`Ground`; a subclass writes :meth:`update`.
+
+    Args:
+        density: (H, W), people per cell; with ``points``, what it begins with instead of an example.
+        points: (N, 2), image pixels.
+        stride: side of a cell in image pixels.
+        picture: (3, H, W) or (1, H, W) in [0, 1], shown below the density.
+        title: above the map.
+
+    Attributes:
+        examples: what can be loaded, by name.
+        ground: density and heads.
+
+    Raises:
+        ValueError: density without points, points without density, or neither at a stride that no example has.
+    """
+
+    def __init__(
+        self,
+        density: Float[Tensor, "h w"] | None,
+        points: Float[Tensor, "n 2"] | None,
+        *,
+        stride: float,
+        picture: Float[Tensor, "c hh ww"] | None = None,
+        title: str = "density and heads",
+    ) -> None:
+        if (density is None) != (points is None):
+            raise ValueError("density and points are given one without the other, expected both or neither")
+        self.examples = dict(EXAMPLES) if stride == STRIDE else {}
+        if density is not None and points is not None:
+            own = Example(density, points, picture)
+            self.examples = {OWN: lambda: own} | self.examples
+        if not self.examples:
+            raise ValueError(f"stride is {stride!r}, expected {STRIDE:g} for the examples, or density and points")
+        first = next(iter(self.examples.values()))()
+        self.ground = Ground(first.density, first.points, stride=stride, on_change=self.update, title=title)
+
+    def begin(self, name: str) -> None:
+        """Load an example by its name, one of ``examples``.
+
+        Raises:
+            ValueError: there is no such example.
+        """
+        check_choice(name, list(self.examples), "example")
+        self.ground.set(*self.examples[name]())
+
+    def update(self) -> None:
+        """Density or heads have changed: compute anew, and show."""
+        raise NotImplementedError
 
 
 def picture_bytes(picture: Float[Tensor, "c h w"]) -> bytes:

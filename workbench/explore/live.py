@@ -1,12 +1,9 @@
 """Progress inside a notebook: a curve that grows while a model trains."""
 
 from collections.abc import Mapping
-from io import BytesIO
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
+from workbench.explore.base import new_figure, png
 from workbench.plots.basic import show_history
 
 
@@ -39,10 +36,7 @@ class LiveHistory:
 
     def picture(self) -> bytes:
         """The curve so far, as PNG."""
-        figure = Figure(figsize=(6, 2.8), layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = new_figure((6, 2.8), layout="constrained")
         ax = show_history(figure.subplots(), self.rows, baseline=self.baseline)
         ax.set(xlim=(1, max(self.epochs, 2)), title=f"epoch {len(self.rows)} of {self.epochs}")
-        buffer = BytesIO()
-        figure.savefig(buffer, format="png", dpi=144)
-        return buffer.getvalue()
+        return png(figure, dpi=144)

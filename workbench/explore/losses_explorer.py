@@ -6,27 +6,31 @@ from typing import Any
 import ipywidgets as widgets
 import torch
 from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from workbench.explore.base import Explorer, Picture, buttons, menu, slider
-from workbench.explore.examples import EXAMPLES, STRIDE, Example
-from workbench.explore.ground import TOOLS, Ground
-from workbench.explore.losses_figure import draw_losses
-from workbench.explore.losses_state import Descents, Verdict, judge, named_losses
+from workbench.explore.base import LivePicture, buttons, menu, play, slider
+from workbench.explore.examples import STRIDE
+from workbench.explore.ground import TOOLS, GroundExplorer
+from workbench.explore.losses_state import Descents, LossAt, loss_at, named_losses
 from workbench.losses import CrowdLoss
+from workbench.plots.basic import BLUE, GREY, RED, show_map, show_points
 
 SHOWN = ("l2", "bayesian", "dm_count", "generalized")  # what fits beside one another on a screen
-OWN = "your own"
 STARTS = ("flat", "the density")
+MOST = 0.995
+"""Share of the cells within the range of the colours: a single cell may lie far above all others, where a loss has
+swept everybody into it or where its slope is steep."""
 
 
-class LossesExplorer(Explorer):
+class LossesExplorer(GroundExplorer):
     """One density and the same heads under several losses: terms, gradients, and descent on the density itself.
 
     Args:
         losses: names, or losses built for the map's stride; or a mapping of titles to losses.
-        density: (H, W), people per cell; with ``points``, instead of an example.
+        density: (H, W), people per cell; with ``points``, what it begins with instead of an example.
         points: (N, 2), image pixels.
         stride: side of a cell in image pixels.
         steps: of the descent.
@@ -34,7 +38,7 @@ class LossesExplorer(Explorer):
     Attributes:
         losses: by name.
         ground: density and heads, see :class:`workbench.explore.ground.Ground`.
-        verdicts: what each loss says of them.
+        found: the terms and the gradient of each loss.
         controls: the sliders and menus by name.
     """
 
@@ -47,39 +51,29 @@ class LossesExplorer(Explorer):
         stride: float = STRIDE,
         steps: int = 120,
     ) -> None:
-        if (density is None) != (points is None):
-            raise ValueError("density and points are given one without the other, expected both or neither")
         self.losses = named_losses(losses, stride)
-        self.examples = dict(EXAMPLES)
-        if density is not None and points is not None:
-            own = Example(density, points, None)
-            self.examples = {OWN: lambda: own}
+        super().__init__(density, points, stride=stride)
         self.steps = steps
-        first = next(iter(self.examples.values()))()
-        self.verdicts: dict[str, Verdict] = {}
-        self.ground = Ground(first.density, first.points, stride=stride, on_change=self.update)
-        self.controls = self._controls()
-        self._judge()
-        size = (2.5 * len(self.losses) + 0.3, 5.6)
-        self.picture = Picture(self._draw, size=size)
+        self.found: dict[str, LossAt] = {}
+        self.size = (2.5 * len(self.losses) + 0.3, 5.6)
+        moved = slider(widgets.IntSlider, "steps", value=0, min=0, max=steps)
+        self.controls: dict[str, Any] = {
+            "example": menu("load", list(self.examples)),
+            "tool": buttons(TOOLS),
+            "start": menu("descend from", STARTS),
+            "play": play(moved, "descend", step=3, interval=200),
+            "step": moved,
+        }
+        self._compute()
+        self.picture = LivePicture(self.draw, size=self.size)
         left = widgets.VBox([self.ground.canvas, *self.controls.values()], layout=widgets.Layout(flex="0 0 345px"))
         # the picture shrinks rather than go below the map
-        shrinking = {"flex": "1 1 0", "width": "auto", "min_width": "0", "max_width": f"{100 * size[0]:.0f}px"}
+        shrinking = {"flex": "1 1 0", "width": "auto", "min_width": "0", "max_width": f"{100 * self.size[0]:.0f}px"}
         self.picture.widget.layout = widgets.Layout(**shrinking)
         columns = widgets.Layout(flex_flow="row nowrap", align_items="flex-start")
         self.widget = widgets.HBox([left, self.picture.widget], layout=columns)
         self.widget.add_class("workbench-losses")
-        self._show()
-
-    def begin(self, name: str) -> None:
-        """Load an example by its name, one of ``examples``.
-
-        Raises:
-            ValueError: there is no such example.
-        """
-        if name not in self.examples:
-            raise ValueError(f"example is {name!r}, expected one of {', '.join(map(repr, self.examples))}")
-        self.ground.set(*self.examples[name]())
+        self.listen(self._changed)
 
     def descend(self, steps: int) -> dict[str, Float[Tensor, "h w"]]:
         """The density of each loss after so many steps of descent, shown as well."""
@@ -87,49 +81,64 @@ class LossesExplorer(Explorer):
         return self.descents.after(steps)
 
     def update(self) -> None:
-        """Density or heads are other ones: judge them, and take the descent back to its start."""
-        self._judge()
+        """Density or heads have changed: compute anew, and take the descent back to its start."""
+        self._compute()
         if self.controls["step"].value:
             self.controls["step"].value = 0  # shows, too
         else:
             self.picture.redraw()
-        self._show()
 
-    def figure(self) -> Figure:
-        """The present state as a figure of matplotlib."""
-        return self.picture.figure()
-
-    def _judge(self) -> None:
+    def _compute(self) -> None:
         density, points = self.ground.density, self.ground.points
-        self.verdicts = {name: judge(loss, density, points) for name, loss in self.losses.items()}
+        self.found = {name: loss_at(loss, density, points) for name, loss in self.losses.items()}
         start = density
         if self.controls["start"].value == "flat":
             start = torch.full_like(density, max(len(points), 1) / density.numel())
         self.descents = Descents(self.losses, points, start, steps=self.steps)
+        self.ground.show(f"{float(density.sum()):.2f} people in the density, {len(points)} annotated.")
 
-    def _show(self) -> None:
-        given = f"{float(self.ground.density.sum()):.2f} people in the density, {len(self.ground.points)} annotated."
-        self.ground.show(given)
+    def _changed(self, change: Any) -> None:
+        if change.owner is self.controls["example"]:
+            self.begin(change.new)
+        elif change.owner is self.controls["tool"]:
+            self.ground.canvas.tool = change.new
+        elif change.owner is self.controls["start"]:
+            self.update()
+        else:
+            self.picture.redraw()
 
-    def _draw(self, figure: Figure) -> None:
-        step = self.controls["step"].value
-        options: dict[str, Any] = {"stride": self.ground.stride, "step": step}
-        draw_losses(figure, self.verdicts, self.descents.after(step), self.ground.points, **options)
+    def draw(self, figure: Figure) -> None:
+        """A column each of value and terms, gradient, and the density after descent."""
+        step, points, stride = self.controls["step"].value, self.ground.points, self.ground.stride
+        maps = self.descents.after(step)
+        places = {"left": 0.075, "right": 0.985, "top": 0.93, "bottom": 0.06, "wspace": 0.32, "hspace": 0.3}
+        axes = figure.subplots(3, len(self.found), squeeze=False, height_ratios=[0.55, 1, 1], gridspec_kw=places)
+        most = max(1e-6, *(float(values.flatten().quantile(MOST)) for values in maps.values()))
+        for (upper, middle, lower), (name, at) in zip(axes.T, self.found.items(), strict=True):
+            _draw_terms(upper, name, at)
+            limit = max(float(at.gradient.abs().flatten().quantile(MOST)), 1e-12)
+            show_map(middle, at.gradient, stride=stride, cmap="PuOr", vmin=-limit, vmax=limit)
+            middle.set_title(f"purple +{limit:.2g}, orange −{limit:.2g}", fontsize=9)
+            show_points(middle, points, color="black", size=26)
+            # by the square root: the tails of a blur are seen beside what was swept into one cell
+            norm = PowerNorm(0.5, vmin=0, vmax=most, clip=True)
+            show_map(lower, maps[name], stride=stride, cmap="magma", norm=norm)
+            lower.set_title(f"{float(maps[name].sum()):.2f} people after step {step}", fontsize=9)
+            lower.set_xlabel(f"bright: {most:.2g} people per cell (√ scale)", fontsize=8)
+            show_points(lower, points, color="#56B4E9", size=26)
+        for ax, label in zip(axes[:, 0], ("terms", "gradient (a person)", "descent"), strict=True):
+            ax.annotate(label, (0.012, 0.5), xycoords=("figure fraction", "axes fraction"), rotation=90, va="center")
 
-    def _controls(self) -> dict[str, Any]:
-        play = widgets.Play(min=0, max=self.steps, step=3, interval=200, description="descend", show_repeat=False)
-        made: dict[str, Any] = {
-            "example": menu("load", list(self.examples)),
-            "tool": buttons(TOOLS),
-            "start": menu("descend from", STARTS),
-            "play": play,
-            "step": slider(widgets.IntSlider, "steps", value=0, min=0, max=self.steps),
-        }
-        widgets.jslink((play, "value"), (made["step"], "value"))
-        for name, control in made.items():
-            control.add_class(f"explore-{name}")
-        made["example"].observe(lambda change: self.begin(change.new), names="value")
-        made["tool"].observe(lambda change: setattr(self.ground.canvas, "tool", change.new), names="value")
-        made["start"].observe(lambda _: self.update(), names="value")
-        made["step"].observe(lambda _: self.picture.redraw(), names="value")
-        return made
+
+def _draw_terms(ax: Axes, name: str, at: LossAt) -> None:
+    """The terms as bars: blue raises the loss, red lowers it."""
+    names, values = list(at.terms), list(at.terms.values())
+    ax.barh(names, values, 0.6, color=[RED if value < 0 else BLUE for value in values])
+    ax.axvline(0, color=GREY, linewidth=0.8)
+    most = max(*map(abs, values), 1e-9)
+    for row, value in enumerate(values):
+        ax.annotate(f"{value:.3g}", (max(value, 0), row), (3, 0), textcoords="offset points", va="center", fontsize=8)
+    ax.set(xlim=(-1.05 * most if min(values) < 0 else 0, 1.5 * most), ylim=(len(names) - 0.4, -0.6), xticks=[])
+    ax.tick_params(axis="y", labelsize=8, length=0)
+    ax.spines[["top", "right", "bottom", "left"]].set_visible(False)
+    ax.set_title(f"{name}: {at.value:.4g}", fontsize=11, fontweight="bold")

@@ -1,4 +1,4 @@
-"""What losses say of one density and the same heads: value, terms, gradient, and where descent leads."""
+"""Losses of one density and the same heads: their terms, their gradients, and where descent leads."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ FLOOR = 1e-4  # people per cell that descent begins from at least: a cell of zer
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What a loss says.
+class LossAt:
+    """A loss at one density.
 
     Attributes:
         terms: by name; they add up to the value.
-        gradient: (H, W), how much the value rises with a person more in a cell.
+        gradient: (H, W), how much the value rises with one more person in a cell.
     """
 
     terms: Mapping[str, float]
@@ -61,14 +61,14 @@ def _name(loss: str | CrowdLoss) -> str:
     return loss if isinstance(loss, str) else type(loss).__name__.removesuffix("Loss")
 
 
-def judge(loss: CrowdLoss, density: Float[Tensor, "h w"], points: Float[Tensor, "n 2"]) -> Verdict:
+def loss_at(loss: CrowdLoss, density: Float[Tensor, "h w"], points: Float[Tensor, "n 2"]) -> LossAt:
     """The terms of a loss and the gradient of their sum."""
     leaf = density.detach()[None, None].clone().requires_grad_()
     terms = loss.terms(leaf, [points])
     value = torch.stack(list(terms.values())).sum()
     gradient = torch.autograd.grad(value, leaf, allow_unused=True)[0] if value.requires_grad else None
     slope = torch.zeros_like(density) if gradient is None else gradient[0, 0]
-    return Verdict({name: term.item() for name, term in terms.items()}, slope)
+    return LossAt({name: term.item() for name, term in terms.items()}, slope)
 
 
 class Descents:

@@ -1,6 +1,7 @@
 """The explorer of margins: a digit, the sign of its gradient, the bisection, and all margins by training epoch."""
 
 import copy
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,12 +15,13 @@ from workbench.adversarial import margins
 from workbench.adversarial.attacks import input_gradient
 from workbench.adversarial.training import Recipe, fit
 from workbench.data.readers.digits import Digits
-from workbench.explore.base import Explorer, Picture, menu, slider
-from workbench.explore.margins_figure import draw_margins
+from workbench.explore.base import Explorer, LivePicture, menu, play, slider
 from workbench.models.classifiers import build_classifier
+from workbench.plots.adversarial import show_margins
+from workbench.plots.basic import BLUE, GREY, RED, show_image, show_map
 
 CAP, RESOLUTION, BRACKET = 0.5, 2**-12, 1 / 16
-RADIUS = 0.1
+RADIUS = 0.1  # of the training attack
 EPOCHS = 6
 
 
@@ -27,7 +29,7 @@ class MarginsExplorer(Explorer):
     """How far along the sign of its gradient a digit can go, and how training moves the margins of all.
 
     Args:
-        stages: name of a training -> the network after each epoch, from before the first on; two short ones, natural
+        stages: name of a training -> the network before the first epoch and after each; two short trainings, natural
             and adversarial, if None (some seconds).
         images: (N, 1, 8, 8) in [0, 1]; test digits if None.
         labels: (N,).
@@ -37,6 +39,8 @@ class MarginsExplorer(Explorer):
         controls: the sliders by name.
         asked: radii that the search asked for, in its order, with whether the answer was still right.
     """
+
+    size = (10.4, 5.6)
 
     def __init__(
         self,
@@ -54,22 +58,26 @@ class MarginsExplorer(Explorer):
         self.stages = stages or {"natural": train_stages(None, seed), "adversarial": train_stages(RADIUS, seed)}
         self._margins: dict[tuple[str, int], Tensor] = {}
         self.asked: list[tuple[float, bool]] = []
-        self.controls = self._controls()
-        self._picture = Picture(self._draw, size=(10.4, 5.6))
-        rows = [("digit", "epsilon", "training"), ("play", "epoch")]
-        boxes = [widgets.HBox([self.controls[name] for name in names]) for names in rows]
-        self.widget = widgets.VBox([*boxes, self._picture.widget])
+        last = max(len(networks) for networks in self.stages.values()) - 1
+        epoch = slider(widgets.IntSlider, "epoch", value=last, min=0, max=last)
+        self.controls = {
+            "digit": slider(widgets.IntSlider, "digit", value=3, min=0, max=len(self.images) - 1),
+            "epsilon": slider(widgets.FloatSlider, "epsilon", value=0.1, min=0, max=CAP, step=0.01),
+            "training": menu("training", list(self.stages)),
+            "play": play(epoch, "train", interval=700),
+            "epoch": epoch,
+        }
+        self._picture = LivePicture(self.draw, size=self.size)
+        rows = [self.row("digit", "epsilon", "training"), self.row("play", "epoch")]
+        self.widget = widgets.VBox([*rows, self._picture.widget])
         self.widget.add_class("workbench-margins")
-        for name, control in self.controls.items():
-            control.add_class(f"explore-{name}")
-            if name != "play":
-                control.observe(lambda _: self._picture.redraw(), names="value")
+        self.listen(lambda _: self._picture.redraw())
 
     @property
     def model(self) -> nn.Module:
         """The network of the chosen training after the chosen epoch."""
-        stages = self.stages[self.controls["training"].value]
-        return stages[min(self.controls["epoch"].value, len(stages) - 1)]
+        networks = self.stages[self.controls["training"].value]
+        return networks[min(self.controls["epoch"].value, len(networks) - 1)]
 
     def all_margins(self, training: str, epoch: int) -> Float[Tensor, "n"]:
         """The margins of all images after an epoch of a training; computed once."""
@@ -79,55 +87,61 @@ class MarginsExplorer(Explorer):
             self._margins[key] = margins(model, self.images, self.labels, cap=CAP, resolution=1 / 512, bracket=BRACKET)
         return self._margins[key]
 
-    def figure(self) -> Figure:
-        """The present state as a figure of matplotlib."""
-        return self._picture.figure()
-
-    def _draw(self, figure: Figure) -> None:
-        index, epoch = self.controls["digit"].value, self.controls["epoch"].value
+    def draw(self, figure: Figure) -> None:
+        """A digit on its way along the sign of its gradient, the search for its margin, and the margins of all."""
+        index, epoch, epsilon = (self.controls[name].value for name in ("digit", "epoch", "epsilon"))
         x, y = self.images[index : index + 1], self.labels[index : index + 1]
-        model = self.model
+        model, label = self.model, int(y)
         direction = input_gradient(model, x, y)[0].sign()
+        with torch.no_grad():
+            moved = x + epsilon * direction
+            answer = int(model(moved).argmax(1))
+        places = {"left": 0.07, "right": 0.985, "bottom": 0.1, "top": 0.93, "hspace": 0.42, "wspace": 0.25}
+        grid = figure.add_gridspec(2, 3, **places)
+        image, sign, attacked = (figure.add_subplot(grid[0, column]) for column in range(3))
+        show_image(image, x[0], f"a {label}")
+        show_map(sign, direction[0, 0], cmap="PuOr", vmin=-1.4, vmax=1.4, title="gradient's sign (purple: up)")
+        show_image(attacked, moved[0])
+        verb = "taken for" if answer == label else "now taken for"
+        color = "black" if answer == label else RED
+        attacked.set_title(f"ε = {epsilon:.2f}: {verb} a {answer}", color=color)
+        self._draw_search(figure.add_subplot(grid[1, 0:2]), model, x, y, direction)
+        bars = figure.add_subplot(grid[1, 2])
+        show_margins(bars, {name: self.all_margins(name, epoch).numpy() for name in self.stages}, bins=25)
+        bars.set_title(f"margins of all digits, epoch {epoch}", fontsize=10)
+
+    def _draw_search(self, ax: Any, model: nn.Module, x: Tensor, y: Tensor, direction: Tensor) -> None:
+        """The probabilities along the ray, and below them what the search for the margin asks, in its order."""
         self.asked = []
 
         def watched(moved: Tensor) -> Tensor:
-            """The model, and what the search asks it."""
+            """The model; what it is asked is written down."""
             logits = model(moved)
             for step, answer in zip((moved - x).detach(), logits.argmax(1), strict=True):
                 self.asked.append((float(step.abs().max()), bool(answer == y[0])))
             return logits
 
         margin = float(margins(watched, x, y, cap=CAP, resolution=RESOLUTION, bracket=BRACKET, no_crossing="inf"))
-        radii = torch.linspace(0, CAP, 101)
+        del self.asked[0]  # of the gradient, not of the search
+        label, radii = int(y), torch.linspace(0, CAP, 101)
         with torch.no_grad():
-            chances = model(x + radii[:, None, None, None] * direction).softmax(1)
-            moved = x + self.controls["epsilon"].value * direction
-            answer = int(model(moved).argmax(1))
-        draw_margins(
-            figure,
-            digit=(x[0], int(y[0])),
-            direction=direction[0],
-            moved=(moved[0], self.controls["epsilon"].value, answer),
-            ray=(radii, chances),
-            margin=margin,
-            asked=self.asked[1:],
-            histogram={name: self.all_margins(name, epoch).numpy() for name in self.stages},
-            epoch=epoch,
-        )
-
-    def _controls(self) -> dict[str, Any]:
-        last = max(len(stages) for stages in self.stages.values()) - 1
-        play = widgets.Play(min=0, max=last, interval=700, description="train", show_repeat=False)
-        made = {
-            "digit": slider(widgets.IntSlider, "digit", value=3, min=0, max=len(self.images) - 1),
-            "epsilon": slider(widgets.FloatSlider, "epsilon", value=0.1, min=0, max=CAP, step=0.01),
-            "training": menu("training", list(self.stages)),
-            "play": play,
-            "epoch": slider(widgets.IntSlider, "epoch", value=last, min=0, max=last),
-        }
-        play.value = last
-        widgets.jslink((play, "value"), (made["epoch"], "value"))
-        return made
+            rivals = model(x + radii[:, None, None, None] * direction).softmax(1)
+        own = rivals[:, label].clone()
+        rivals[:, label] = 0
+        ax.plot(radii, own, color=BLUE, label=f"probability of {label}")
+        ax.plot(radii, rivals.max(dim=1).values, color=GREY, linestyle="--", label="of the strongest rival")
+        for rank, (radius, right) in enumerate(self.asked):
+            height = -0.06 - 0.24 * rank / max(len(self.asked) - 1, 1)
+            ax.plot(radius, height, "o" if right else "X", color=BLUE if right else RED, markersize=5, clip_on=False)
+        ax.axvline(self.controls["epsilon"].value, color="black", linewidth=1, linestyle=":")
+        if math.isfinite(margin):
+            ax.axvline(margin, color=RED, linewidth=1.5, label=f"margin {margin:.4f}")
+        else:
+            ax.plot([], [], color=RED, label="no margin: the answer never changes")
+        ax.axhline(0, color="black", linewidth=0.6)
+        ax.set(xlim=(0, CAP), ylim=(-0.34, 1.03), yticks=[0, 0.5, 1], ylabel="probability")
+        ax.set_xlabel("ε (largest change of a pixel); below: what the search asks, from the top, ● right ✕ wrong")
+        ax.legend(frameon=False, fontsize=8, loc="center right")
 
 
 def train_stages(radius: float | None, seed: int, *, epochs: int = EPOCHS) -> list[nn.Module]:

@@ -68,6 +68,15 @@ class SolvedPlan:
         return float((self.cost * self.plan.matrix).sum())
 
     @property
+    def title(self) -> str:
+        """The setting and the cost, as mathematics."""
+        setting = self.setting
+        tau = "balanced" if setting.tau is None else f"$\\tau$ = {setting.tau:.3g}"
+        how = "converged" if setting.iterations is None else f"{setting.iterations} iterations"
+        cost = f"$\\langle C, P \\rangle$ = {self.transport_cost:.4g}"
+        return f"{setting.cost}, $\\varepsilon$ = {setting.epsilon:.3g}, {tau}, {how}: {cost}"
+
+    @property
     def status(self) -> str:
         """The figures of the plan in a sentence."""
         if not len(self.b):

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
-from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -24,8 +23,8 @@ def show_attacked(
     for ax, image, label, answer in zip(axes, images, labels.tolist(), found.tolist(), strict=False):
         show_image(ax, image)
         wrong = answer != label
-        ax.set_title(f"{label} → {answer} ✗" if wrong else f"{label} → {answer}", color=RED if wrong else "black")
-        ax.title.set_fontsize(10)
+        title = f"{label} → {answer} ✗" if wrong else f"{label} → {answer}"
+        ax.set_title(title, color=RED if wrong else "black", fontsize=10)
     return axes
 
 
@@ -44,15 +43,8 @@ def show_margins(
     edges = np.linspace(0, most, bins + 1)
     for (label, values), color, style in zip(margins.items(), CYCLE, STYLES, strict=False):
         kept = np.minimum(np.asarray(values, dtype=float), most * (1 - 1e-9))
-        ax.hist(
-            kept,
-            bins=edges.tolist(),
-            histtype="step",
-            color=color,
-            linewidth=1.6,
-            linestyle=style,
-            label=f"{label} (median {np.median(kept):.3f})",
-        )
+        name = f"{label} (median {np.median(kept):.3f})"
+        ax.hist(kept, edges.tolist(), histtype="step", color=color, linewidth=1.6, linestyle=style, label=name)
     if epsilon is not None:
         ax.axvline(epsilon, color="black", linewidth=0.8, linestyle=":")
         ax.text(epsilon, 0.98, " ε of training", transform=ax.get_xaxis_transform(), va="top", fontsize=8)
@@ -63,7 +55,7 @@ def show_margins(
 
 
 def show_accuracy(ax: Axes, curves: Mapping[str, Sequence[Mapping[str, Any]]], *, title: str = "") -> Axes:
-    """Draw accuracy against epsilon with its confidence interval; rows as of ``accuracy_curve``."""
+    """Draw accuracy against epsilon with its confidence interval, from rows of ``accuracy_curve``."""
     for (label, rows), color, style in zip(curves.items(), CYCLE, STYLES, strict=False):
         x, share, low, high = (np.array([row[key] for row in rows]) for key in ("epsilon", "share", "low", "high"))
         ax.plot(x, share, color=color, linestyle=style, marker="o", markersize=3, label=label)
@@ -71,24 +63,6 @@ def show_accuracy(ax: Axes, curves: Mapping[str, Sequence[Mapping[str, Any]]], *
     ax.set(xlabel="ε (largest change of a pixel)", ylabel="accuracy", ylim=(0, 1.02), title=title)
     ax.legend(frameon=False, fontsize=8)
     return ax
-
-
-def show_bins(ax: Axes, occupancy: Int[np.ndarray, "g b"], *, title: str = "") -> AxesImage:
-    """Draw how many samples lie in each bin of LADP, the empty ones white; returns what a colour bar needs."""
-    table = np.ma.masked_equal(occupancy, 0)
-    drawn = ax.imshow(table, cmap="viridis", aspect="auto", origin="lower", interpolation="nearest")
-    for (row, column), number in np.ndenumerate(occupancy):
-        if number:
-            color = "white" if number < 0.6 * occupancy.max() else "black"
-            ax.text(column, row, str(number), ha="center", va="center", fontsize=7, color=color)
-    ax.set(
-        xlabel="bin by hash code",
-        ylabel="group by margin",
-        title=title,
-        xticks=range(occupancy.shape[1]),
-        yticks=range(occupancy.shape[0]),
-    )
-    return drawn
 
 
 def show_epsilons(ax: Axes, histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Axes:
@@ -107,17 +81,9 @@ def show_epsilons(ax: Axes, histories: Mapping[str, Sequence[Mapping[str, Any]]]
 def show_people(ax: Axes, curves: Mapping[str, Sequence[Mapping[str, float]]]) -> Axes:
     """Draw what attacks add to a counter's count (solid) and take from it (dashed) against epsilon."""
     for (label, rows), color in zip(curves.items(), CYCLE[1:], strict=False):
-        x = [row["epsilon"] for row in rows]
-        ax.plot(x, [row["more"] for row in rows], color=color, marker="o", markersize=3, label=f"{label}, more")
-        ax.plot(
-            x,
-            [-row["fewer"] for row in rows],
-            color=color,
-            marker="s",
-            markersize=3,
-            linestyle="--",
-            label=f"{label}, fewer",
-        )
+        x, more, fewer = (np.array([row[key] for row in rows]) for key in ("epsilon", "more", "fewer"))
+        ax.plot(x, more, "o-", color=color, markersize=3, label=f"{label}, more")
+        ax.plot(x, -fewer, "s--", color=color, markersize=3, label=f"{label}, fewer")
     ax.axhline(0, color="black", linewidth=0.6)
     ax.margins(y=0.3)
     ax.set(xlabel="ε (largest change of a pixel)", ylabel="change of the count (people)")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
@@ -38,21 +38,31 @@ def show_points(
     return ax
 
 
+def show_map(ax: Axes, values: Shaped[Tensor, "h w"], *, stride: float = 1, title: str = "", **look: Any) -> AxesImage:
+    """Draw a number a cell in image pixels.
+
+    Args:
+        ax: where to.
+        values: (H, W).
+        stride: side of a cell in image pixels.
+        title: of the axes.
+        look: colours and limits, as of matplotlib's ``imshow``.
+
+    Returns:
+        The drawn map, for a colour bar.
+    """
+    height, width = values.shape
+    extent = (0, width * stride, height * stride, 0)
+    drawn = ax.imshow(values.detach().cpu().numpy(), extent=extent, interpolation="nearest", **look)
+    ax.set(xticks=[], yticks=[], title=title)
+    return drawn
+
+
 def show_density(
     ax: Axes, density: Float[Tensor, "h w"], *, stride: float = 1, title: str = "", most: float | None = None
 ) -> AxesImage:
-    """Draw a density map in image pixels; returns the drawn map, for a colour bar in people per cell."""
-    height, width = density.shape
-    return_value = ax.imshow(
-        density.detach().cpu().numpy(),
-        cmap="magma",
-        vmin=0,
-        vmax=most,
-        extent=(0, width * stride, height * stride, 0),
-        interpolation="nearest",
-    )
-    ax.set(xticks=[], yticks=[], title=title)
-    return return_value
+    """Draw a density map by :func:`show_map`; ``most`` people per cell have the brightest colour."""
+    return show_map(ax, density, stride=stride, title=title, cmap="magma", vmin=0, vmax=most)
 
 
 def show_counts(

@@ -11,23 +11,17 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 from torch import Tensor
 
-from workbench.plots.basic import BLUE, GREEN, GREY, ORANGE, PURPLE
+from workbench.plots.basic import BLUE, GREEN, GREY, ORANGE, PURPLE, show_map
 
 SCALES = (BLUE, ORANGE, GREEN, PURPLE)
 
 
-def show_best_scale(ax: Axes, best: Int[Tensor, "h w"], experts: int, *, stride: float = 1, title: str = "") -> Axes:
-    """Draw which expert is the best at each cell, a colour an expert, in image pixels (Fig. 1)."""
-    height, width = best.shape
-    ax.imshow(
-        best.detach().cpu().numpy(),
-        cmap=ListedColormap(SCALES[:experts]),
-        norm=BoundaryNorm(np.arange(experts + 1) - 0.5, experts),
-        extent=(0, width * stride, height * stride, 0),
-        interpolation="nearest",
-    )
-    ax.set(xticks=[], yticks=[], title=title)
-    return ax
+def show_best_scale(
+    ax: Axes, best: Int[Tensor, "h w"], experts: int, *, stride: float = 1, title: str = ""
+) -> AxesImage:
+    """Draw which expert is the best at each cell by :func:`show_map`, a colour an expert (Fig. 1)."""
+    norm = BoundaryNorm(np.arange(experts + 1) - 0.5, experts)
+    return show_map(ax, best, stride=stride, title=title, cmap=ListedColormap(SCALES[:experts]), norm=norm)
 
 
 def scale_legend(experts: int) -> list[Patch]:
@@ -36,18 +30,8 @@ def scale_legend(experts: int) -> list[Patch]:
 
 
 def show_weights(ax: Axes, weights: Float[Tensor, "h w"], *, stride: float = 1, title: str = "") -> AxesImage:
-    """Draw a gate's weight map from 0 to 1 (Fig. 8); returns the drawn map, for a colour bar."""
-    height, width = weights.shape
-    drawn = ax.imshow(
-        weights.detach().cpu().numpy(),
-        cmap="viridis",
-        vmin=0,
-        vmax=1,
-        extent=(0, width * stride, height * stride, 0),
-        interpolation="nearest",
-    )
-    ax.set(xticks=[], yticks=[], title=title)
-    return drawn
+    """Draw a gate's weights by :func:`show_map`, from 0 to 1 (Fig. 8)."""
+    return show_map(ax, weights, stride=stride, title=title, cmap="viridis", vmin=0, vmax=1)
 
 
 def show_variants(

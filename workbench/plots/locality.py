@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
@@ -21,14 +22,9 @@ def show_collisions(
     *,
     measured: Mapping[float, tuple[float, float]] | None = None,
 ) -> Axes:
-    """Draw the probability of Lemma 1 and the bound of Lemma 2 over the distance in bin widths.
+    """Draw the probability of Lemma 1 and the bound of Lemma 2 over the distance in bin widths, c / r.
 
-    Args:
-        ax: empty.
-        distances: c / r.
-        probability: at each.
-        bound: at each.
-        measured: c / r -> the share of collisions and its standard error, drawn with three of them.
+    ``measured`` holds c / r -> the share of collisions and its standard error; bars of three errors are drawn.
     """
     ax.plot(distances, bound, color=GREY, linestyle="--", label="bound (Lemma 2)")
     ax.plot(distances, probability, color=BLUE, label="probability (Lemma 1)")
@@ -44,18 +40,28 @@ def show_collisions(
 def mean_log_distances(images: Float[np.ndarray, "n d"], members: Sequence[ArrayLike]) -> list[float]:
     """The mean logarithm of the distances between two images of a bin, NaN where it holds fewer than two.
 
-    Args:
-        images: (N, D), an image a row.
-        members: the images of each bin.
+    ``images`` are rows of (N, D); ``members`` are the numbers of the images of each bin.
     """
     from scipy.spatial.distance import pdist
 
-    rows = []
-    for chosen in members:
-        apart = pdist(images[np.asarray(chosen, dtype=int)])
-        apart = apart[apart > 0]  # images that are the same have no logarithm of a distance
-        rows.append(float(np.log(apart).mean()) if len(apart) else float("nan"))
-    return rows
+    apart = [pdist(images[np.asarray(chosen, dtype=int)]) for chosen in members]
+    apart = [values[values > 0] for values in apart]  # equal images have no logarithm of a distance
+    return [float(np.log(values).mean()) if len(values) else float("nan") for values in apart]
+
+
+def show_occupancy(ax: Axes, occupancy: Int[np.ndarray, "g b"], *, ylabel: str, title: str = "") -> AxesImage:
+    """Draw how many samples each bin of each group holds, empty bins white; returns what a colour bar needs."""
+    table = np.ma.masked_equal(occupancy, 0)
+    drawn = ax.imshow(table, cmap="viridis", aspect="auto", origin="lower", interpolation="nearest")
+    for (row, column), number in np.ndenumerate(occupancy):
+        if number:
+            color = "white" if number < 0.6 * occupancy.max() else "black"
+            ax.text(column, row, str(number), ha="center", va="center", fontsize=8, color=color)
+    groups, bins = occupancy.shape
+    ax.set_xticks(range(bins), range(1, bins + 1))  # type: ignore[arg-type]
+    ax.set_yticks(range(groups), range(1, groups + 1))  # type: ignore[arg-type]
+    ax.set(xlabel="bin (by hash code)", ylabel=ylabel, title=title)
+    return drawn
 
 
 def show_bins(
@@ -70,7 +76,7 @@ def show_bins(
         unit: label of the right-hand axis.
 
     Returns:
-        The right-hand axis, which the lines are on.
+        The right-hand axis with the lines.
     """
     right = ax.twinx()
     width = 0.8 / len(sizes)
@@ -87,13 +93,7 @@ def show_bins(
 def show_curves(
     ax: Axes, curves: Mapping[str, Sequence[ArrayLike]], *, ylabel: str = "MAE of training patches (people)"
 ) -> Axes:
-    """Draw the mean of several runs by epoch, their range shaded (LA fig. 5a).
-
-    Args:
-        ax: empty.
-        curves: name -> a curve a run, all of one length.
-        ylabel: with its unit.
-    """
+    """Draw the mean of several runs by epoch, their range shaded (LA fig. 5a); the curves of a name have one length."""
     for (name, runs), color in zip(curves.items(), COLORS, strict=False):
         values = np.asarray(runs, dtype=float)
         epochs = np.arange(1, values.shape[1] + 1)
@@ -107,13 +107,7 @@ def show_curves(
 
 
 def show_zoom(ax: Axes, factors: ArrayLike, rates: Mapping[str, ArrayLike]) -> Axes:
-    """Draw zoom rates over the scale factor (LA fig. 3).
-
-    Args:
-        ax: empty.
-        factors: alpha.
-        rates: label -> the rate at each.
-    """
+    """Draw zoom rates over the scale factor (LA fig. 3): label -> the rate at each of ``factors``."""
     for (name, values), color in zip(rates.items(), COLORS, strict=False):
         ax.plot(factors, values, color=color, label=name)
     ax.axhline(1, color=GREY, linewidth=0.8, linestyle=":")
@@ -126,14 +120,7 @@ def show_zoom(ax: Axes, factors: ArrayLike, rates: Mapping[str, ArrayLike]) -> A
 def show_distributions(
     ax: Axes, counts: Mapping[str, ArrayLike], *, width: float = 5, xlabel: str = "people in the patch"
 ) -> Axes:
-    """Draw how many patches have how many people, on a logarithmic axis (LA fig. 1, 7).
-
-    Args:
-        ax: empty.
-        counts: name -> the people in each patch.
-        width: of a bar, in people.
-        xlabel: label of the axis.
-    """
+    """Draw how many patches have how many people, on a logarithmic axis (LA fig. 1, 7), in bars of ``width`` people."""
     most = max(float(np.max(values)) for values in counts.values())
     edges = np.arange(0, most + 2 * width, width).tolist()
     for (name, values), color in zip(counts.items(), COLORS, strict=False):
@@ -144,20 +131,13 @@ def show_distributions(
 
 
 def show_strategies(ax: Axes, values: Mapping[str, ArrayLike], *, xlabel: str, published: bool = False) -> Axes:
-    """Draw the mean of each strategy and its single runs, one below the other.
-
-    Args:
-        ax: empty.
-        values: strategy -> a number a run.
-        xlabel: with its unit.
-        published: whether they are printed numbers, drawn in grey.
-    """
-    names = list(values)
-    for row, name in enumerate(names):
-        runs = np.atleast_1d(np.asarray(values[name], dtype=float))
-        ax.barh(row, runs.mean(), color=GREY if published else BLUE, alpha=0.45)
-        ax.plot(runs, np.full(len(runs), row), ".", color=GREY if published else BLUE, markersize=6)
-    ax.set(xlabel=xlabel, yticks=range(len(names)), xlim=(0, None))
-    ax.set_yticklabels(names)
+    """Draw the mean of each strategy and its single runs, one below the other; ``published`` numbers are grey."""
+    color = GREY if published else BLUE
+    for row, numbers in enumerate(values.values()):
+        runs = np.atleast_1d(np.asarray(numbers, dtype=float))
+        ax.barh(row, runs.mean(), color=color, alpha=0.45)
+        ax.plot(runs, np.full(len(runs), row), ".", color=color, markersize=6)
+    ax.set_yticks(range(len(values)), list(values))
+    ax.set(xlabel=xlabel, xlim=(0, None))
     ax.invert_yaxis()
     return ax

@@ -26,13 +26,7 @@ def show_matching(
 ) -> Axes:
     """Draw true positives as circles, misses as dots and false alarms as crosses over a picture (GL Fig. 8).
 
-    Args:
-        ax: with the picture on it, in image pixels.
-        predicted: (N, 2), image pixels.
-        truth: (M, 2), image pixels.
-        matching: of the two.
-        size: of the marks, in square points.
-        legend: whether to name the marks.
+    Points are in image pixels; ``size`` is that of the marks, in square points.
     """
     found, false = (predicted[chosen].detach().cpu() for chosen in (matching.predicted, matching.false_alarms))
     missed = truth[matching.misses].detach().cpu()
@@ -40,15 +34,8 @@ def show_matching(
     for width, color in ((2.4, "black"), (1.2, FOUND)):
         label = f"found ({len(found)})" if color == FOUND else None
         ax.scatter(found[:, 0], found[:, 1], s=size, facecolors="none", edgecolors=color, linewidths=width, label=label)
-    ax.scatter(
-        missed[:, 0],
-        missed[:, 1],
-        s=size,
-        color=MISSED,
-        edgecolors="black",
-        linewidths=0.8,
-        label=f"missed ({len(missed)})",
-    )
+    label = f"missed ({len(missed)})"
+    ax.scatter(missed[:, 0], missed[:, 1], s=size, color=MISSED, edgecolors="black", linewidths=0.8, label=label)
     for width, color in ((2.8, "black"), (1.5, FALSE)):
         label = f"false alarm ({len(false)})" if color == FALSE else None
         ax.scatter(false[:, 0], false[:, 1], s=size, marker="x", color=color, linewidths=width, label=label)

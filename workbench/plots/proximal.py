@@ -7,7 +7,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.image import AxesImage
 from torch import Tensor
 
-from workbench.plots.basic import BLUE, GREY, ORANGE
+from workbench.plots.basic import BLUE, GREY, ORANGE, show_map
 
 
 def show_borders(
@@ -70,26 +70,8 @@ def show_projection(
 def show_gradient(
     ax: Axes, gradient: Float[Tensor, "h w"], *, limit: float, stride: float = 1, title: str = ""
 ) -> AxesImage:
-    """Draw a gradient in image pixels: blue cells gain density in a step of descent, red ones lose it.
+    """Draw a loss's gradient by :func:`show_map`: blue cells gain density in a step of descent, red ones lose it.
 
-    Args:
-        ax: empty.
-        gradient: (H, W), of the loss by each cell's density.
-        limit: the largest absolute value of the colours.
-        stride: side of a cell in image pixels.
-        title: of the axes.
-
-    Returns:
-        The drawn map, for a colour bar.
+    ``limit`` is the largest absolute value of the colours.
     """
-    height, width = gradient.shape
-    drawn = ax.imshow(
-        gradient.detach().cpu().numpy(),
-        cmap="RdBu_r",
-        vmin=-limit,
-        vmax=limit,
-        extent=(0, width * stride, height * stride, 0),
-        interpolation="nearest",
-    )
-    ax.set(xticks=[], yticks=[], title=title)
-    return drawn
+    return show_map(ax, gradient, stride=stride, title=title, cmap="RdBu_r", vmin=-limit, vmax=limit)
