@@ -1,7 +1,7 @@
 """Attacks by the gradient: FGSM and PGD.
 
-Inputs are in [0, 1] and normalisation belongs to the model. A model is attacked in eval mode: whoever attacks one in
-train mode is warned, and finds it in the mode that it was in.
+Inputs are in [0, 1]; normalisation belongs to the model. A model is attacked in eval mode. For a model in train mode
+there is a warning, and the attack puts it back into train mode at its end.
 """
 
 import warnings
@@ -58,27 +58,27 @@ def pgd(
     generator: torch.Generator | None = None,
     task: Task = CLASSIFICATION,
 ) -> Float[Tensor, "b *shape"]:
-    r"""Projected gradient descent, Algorithm 2 lines 16 to 24 of the LA paper.
+    r"""Projected gradient descent, as in lines 16 to 24 of the LA paper's Algorithm 2.
 
     .. math:: x_t = \Pi_{\epsilon}\big(x_{t-1} + \beta\, \mathrm{sign}(\nabla_x \ell(F(x_{t-1}), y))\big)
 
-    where the projection goes into the ball of radius epsilon around x and into [0, 1]. In the L2 norm the step is
-    the gradient divided by its length.
+    The projection brings a point back into the ball of radius epsilon around x and into [0, 1]. In the L2 norm the
+    direction is the gradient divided by its length.
 
     Args:
-        model: from x to logits (B, K), or for another task to what that task reads. A module is attacked in eval mode.
+        model: maps x to logits (B, K), or to whatever else the task reads. A module is attacked in eval mode.
         x: (B, ...), in [0, 1].
         y: labels (B,), with ``targeted`` those to reach; points for a counter.
         epsilon: radius of the ball, one number or one a sample (B,); 0 leaves the sample alone.
         step_size: beta, one number or one a sample; 2.5 epsilon / steps if None.
-        steps: number of steps T (the paper's loop as printed makes T - 1).
+        steps: number of steps T. (The loop that the paper prints has T - 1.)
         norm: "linf" or "l2".
-        random_start: begin at a point drawn from the ball instead of x (the paper's does not).
+        random_start: begin at a random point of the ball; the paper begins at x.
         momentum: decay of the gradients' running sum (Dong et al., CVPR 2018); 0 for none.
         targeted: lower the loss of ``y`` instead of raising it.
-        average: forward passes that the gradient is averaged over; above 1 for models that draw random numbers
+        average: number of forward passes whose gradients are averaged; above 1 for models that draw random numbers
             (expectation over transformation, Athalye et al., ICML 2018).
-        generator: what the start is drawn from; torch's own if None.
+        generator: of the random start; torch's own if None.
         task: the loss to raise.
 
     Returns:
@@ -148,8 +148,8 @@ def attacked(model: Any) -> AbstractContextManager[None]:
     """
     if isinstance(model, nn.Module) and any(module.training for module in model.modules()):
         warnings.warn(
-            f"{type(model).__name__} is attacked in train mode: batch statistics and dropout would be part of the "
-            "attack; it is put into eval mode for the attack and back afterwards (call model.eval() before)",
+            f"{type(model).__name__} is attacked in train mode, where batch statistics and dropout would change the "
+            "attack. It is in eval mode during the attack; call model.eval() to avoid this warning",
             stacklevel=3,
         )
     return evaluating(model)
@@ -166,7 +166,7 @@ def check_inputs(x: Tensor, y: Targets) -> None:
 
 
 def per_sample(value: float | Tensor, x: Tensor, name: str) -> Tensor:
-    """One number or one a sample, as a tensor that multiplies ``x``."""
+    """One number, or one a sample, as a tensor that ``x`` can be multiplied by."""
     if not isinstance(value, Tensor):
         check_positive(value, name, zero=True)
         return x.new_full((1,) * x.dim(), value)
@@ -200,14 +200,14 @@ def into_cube(moved: Tensor, x: Tensor, radius: Tensor) -> Tensor:
 
 
 def into_sphere(moved: Tensor, x: Tensor, radius: Tensor) -> Tensor:
-    """Back along the line to ``x`` to within ``radius`` in the L2 norm, then into [0, 1], which lies closer still."""
+    """Shorten the way from ``x`` to ``radius`` in the L2 norm, then clamp to [0, 1], which shortens it further."""
     offset = moved - x
     length = like(flat(offset).norm(dim=1), x).clamp(min=torch.finfo(x.dtype).tiny)
     return (x + offset * (radius / length).clamp(max=1)).clamp(0, 1)
 
 
 def random_offset(x: Tensor, radius: Tensor, norm: str, generator: torch.Generator | None) -> Tensor:
-    """Uniform in the cube; in the L2 ball a uniform direction and a uniform length."""
+    """A random offset: uniform in the cube, or in the L2 ball with a uniform direction and a uniform length."""
     if norm == "linf":
         return torch.empty_like(x).uniform_(-1, 1, generator=generator) * radius
     length = torch.empty(len(x), dtype=x.dtype, device=x.device).uniform_(generator=generator)

@@ -27,7 +27,7 @@ def people_against_epsilon(
     steps: int = 10,
     batch_size: int = 32,
 ) -> list[dict[str, float]]:
-    """What a counter can be made to say: PGD that raises the count, and PGD that lowers it, for each budget.
+    """How far PGD can raise and lower a counter's count, for each budget.
 
     Args:
         model: from images to densities.
@@ -38,9 +38,9 @@ def people_against_epsilon(
         batch_size: images attacked at a time.
 
     Returns:
-        A row a budget, all in people, means over the images: epsilon, more (gained by the raising attack), fewer (lost
-        to the lowering one), error (the larger of the two attacked counts' absolute errors), and per_epsilon, the mean
-        of more and fewer over epsilon (0 for a budget of 0).
+        A row a budget. In people, as means over the images: epsilon; more, what the raising attack adds; fewer, what
+        the lowering attack takes away; error, the larger absolute error of the two attacked counts; per_epsilon, the
+        mean of more and fewer divided by epsilon (0 for a budget of 0).
 
     Raises:
         ValueError: x is not in [0, 1], shapes do not fit, a budget below zero.

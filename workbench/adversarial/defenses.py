@@ -1,8 +1,8 @@
 """Defences around a trained model: Pixel Deflection, and Random Padding and Resizing.
 
-Both are differentiable but for the draws, so that an attack can go through them end to end (LA Tables 9 and 10).
-They draw anew at every call, in eval mode, too: accuracy under a single gradient flatters them. Give
-:func:`workbench.adversarial.pgd` ``average`` above 1 to attack the mean.
+Both are differentiable apart from their random choices, so an attack can go through them end to end (LA Tables 9 and
+10). They draw at every call, in eval mode, too. A single gradient follows one draw only and makes the attack weak; give
+:func:`workbench.adversarial.pgd` an ``average`` above 1 to attack the mean.
 """
 
 import torch
@@ -17,16 +17,16 @@ from workbench.tensor_checks import check_tensor
 def deflect_pixels(
     images: Float[Tensor, "b c h w"], *, deflections: int, window: int, generator: torch.Generator | None = None
 ) -> Float[Tensor, "b c h w"]:
-    """Put another pixel's value in the place of some pixels, all channels together.
+    """Replace some pixels by a pixel nearby, all channels together.
 
-    Each place is drawn from the whole image, and the pixel that goes there from the square of side 2 window + 1 around
-    it, held within the image. Pixels are read from the image as it was.
+    Each place is drawn from the whole image. The pixel that goes there is drawn from the square of side 2 window + 1
+    around it; a draw outside the image is moved to the border. Pixels are read from the unchanged image.
 
     Args:
         images: (B, C, H, W).
-        deflections: places drawn in each image; one may be drawn twice.
-        window: how far away the other pixel may be, in pixels.
-        generator: what is drawn from, on the images' device.
+        deflections: number of places in each image; a place may be drawn twice.
+        window: the largest distance of the other pixel, in pixels, along each axis.
+        generator: of the draws, on the images' device; torch's own if None.
 
     Reference:
         Prakash et al., "Deflecting Adversarial Attacks with Pixel Deflection", CVPR 2018, sec. 4, without the
@@ -57,7 +57,7 @@ def haar(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 4 hh ww"]:
 
 
 def inverse_haar(bands: Float[Tensor, "b c 4 hh ww"]) -> Float[Tensor, "b c h w"]:
-    """The inverse of :func:`haar`, which is its own up to the order of the pixels."""
+    """The inverse of :func:`haar`."""
     low, across, down, both = bands.unbind(2)
     top = torch.stack([low + across + down + both, low - across + down - both], dim=-1).flatten(-2)
     bottom = torch.stack([low + across - down - both, low - across - down + both], dim=-1).flatten(-2)
@@ -65,10 +65,10 @@ def inverse_haar(bands: Float[Tensor, "b c 4 hh ww"]) -> Float[Tensor, "b c h w"
 
 
 def soften(images: Float[Tensor, "b c h w"], sigma: float) -> Float[Tensor, "b c h w"]:
-    r"""Shrink the wavelet details softly by BayesShrink's threshold :math:`\sigma^2 / \sigma_x` of each band.
+    r"""Soft thresholding of wavelet details by BayesShrink's threshold :math:`\sigma^2 / \sigma_x` of each band.
 
-    One level of Haar's wavelet; :math:`\sigma_x^2 = \max(\mathrm{mean}(d^2) - \sigma^2, 0)` for a band d. An odd side
-    is extended by its last row or column.
+    There is one level of Haar's wavelet, and :math:`\sigma_x^2 = \max(\mathrm{mean}(d^2) - \sigma^2, 0)` for a band d.
+    An odd side is extended by its last row or column.
 
     Args:
         images: (B, C, H, W).
@@ -84,7 +84,7 @@ def soften(images: Float[Tensor, "b c h w"], sigma: float) -> Float[Tensor, "b c
     bands = haar(F.pad(images, (0, width % 2, 0, height % 2), mode="replicate"))
     low, details = bands[:, :, :1], bands[:, :, 1:]
     signal = (details.square().mean(dim=(-2, -1), keepdim=True) - sigma**2).clamp(min=0).sqrt()
-    # A band without signal goes as a whole
+    # A band without signal is set to zero as a whole
     most = details.abs().amax(dim=(-2, -1), keepdim=True)
     threshold = torch.where(signal > 0, sigma**2 / signal.clamp(min=1e-12), most).detach()
     shrunk = details.sign() * (details.abs() - threshold).clamp(min=0)
@@ -94,15 +94,15 @@ def soften(images: Float[Tensor, "b c h w"], sigma: float) -> Float[Tensor, "b c
 class PixelDeflection(nn.Module):
     """A model behind pixel deflection and wavelet denoising.
 
-    The published setting is 200 deflections in images of 224 pixels, window 10, sigma 0.04; here the deflections are
-    a share of the pixels (0.004 there).
+    The published setting is 200 deflections in images of 224 x 224 pixels, window 10, sigma 0.04. Here the deflections
+    are a share of the pixels; 0.004 is that setting.
 
     Args:
         model: the model that is defended.
         share: deflections as a share of the image's pixels.
-        window: how far away the other pixel may be, in pixels.
-        sigma: of the denoising; 0 for none.
-        generator: what is drawn from, on the images' device; torch's own if None.
+        window: the largest distance of the other pixel, in pixels, along each axis.
+        sigma: standard deviation of the noise for :func:`soften`; 0 for no denoising.
+        generator: of the draws, on the images' device; torch's own if None.
 
     Reference:
         Prakash et al., CVPR 2018; rows "Pixel Deflection" of LA Tables 9 and 10.
@@ -137,15 +137,15 @@ class PixelDeflection(nn.Module):
 class RandomPaddingResizing(nn.Module):
     """A model behind a random resizing and a random zero padding to a larger square.
 
-    Published: 299 pixels to a side drawn from [299, 331), nearest neighbour, then padded to 331. The model must take
-    images of the larger size, unless ``restore`` brings them back to their own.
+    Published: 299 pixels are resized to a side drawn from [299, 331) by nearest neighbour, then padded to 331. The
+    model must accept the larger size, unless ``restore`` shrinks the images back to their own.
 
     Args:
         model: the model that is defended.
-        size: side of the padded image; an eighth more than the longer side if None (331 for 299 is a ninth).
+        size: side of the padded image; the longer side and an eighth of it if None (published: a ninth).
         mode: "nearest" (published) or "bilinear".
         restore: shrink the padded image to the images' own size, bilinearly, for models of one size.
-        generator: what is drawn from, on the CPU; torch's own if None.
+        generator: of the draws, on the CPU; torch's own if None.
 
     Reference:
         Xie et al., "Mitigating Adversarial Effects through Randomization", ICLR 2018; rows "Random Padding Resizing" of
@@ -172,7 +172,7 @@ class RandomPaddingResizing(nn.Module):
         self.generator = generator
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Tensor:
-        """The model's answer to the resized, padded images; one draw a call, as published."""
+        """The model's answer to the resized and padded images; all images of a call share one draw, as published."""
         check_tensor(images, "images", shape=(None, None, None, None))
         height, width = images.shape[-2:]
         longer = max(height, width)

@@ -1,7 +1,7 @@
 """An adversarial experiment: a frozen configuration -> a trained classifier, its robustness, and a record.
 
-The folder of a run holds ``checkpoint.pt`` while it trains, then ``weights.pt`` and ``record.json``; a run that was
-stopped goes on, one that had ended gives its record.
+The folder of a run holds ``checkpoint.pt`` while it trains, then ``weights.pt`` and ``record.json``. A run that was
+stopped goes on; the record of a finished run is read.
 """
 
 import json
@@ -33,7 +33,7 @@ PADDING = 4  # of the random crop, as for CIFAR-10 in Madry et al.
 
 
 class AdversarialConfig(BaseModel):
-    """Everything that a run depends on; frozen, and unknown keys are refused."""
+    """Everything that a run depends on. It is frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -51,7 +51,7 @@ class AdversarialConfig(BaseModel):
     weight_decay: float = Field(0.0, ge=0)
     schedule: Literal["constant", "cosine", "multistep"] = "cosine"
     epsilons: tuple[float, ...] = (0.05, 0.1, 0.15, 0.2)  # budgets of the evaluation
-    validate_at: float = Field(0.15, ge=0)  # the PGD's budget that choices are made by
+    validate_at: float = Field(0.15, ge=0)  # budget of the PGD on held-out samples, by which settings are chosen
     attack_steps: int = Field(20, ge=1)  # of the evaluation's PGD
     seed: int = Field(0, ge=0)
     accelerator: str = "auto"
@@ -63,8 +63,9 @@ class AdversarialConfig(BaseModel):
 
 
 DIGITS: dict[str, Any] = {"epochs": 15, "recipe": {"epsilon": 0.15, "steps": 5, "warmup": 2}}
-# Madry et al. for CIFAR-10, whom the LA paper follows: 80,000 steps of 128 pictures, the rate divided by ten after half
-# and three quarters of them, weight decay 2e-4, seven steps of 2/255 from a random start within 8/255.
+# The setting of Madry et al. for CIFAR-10, which the LA paper follows: 80,000 steps of 128 pictures; the learning rate
+# is divided by ten after half and after three quarters of them; weight decay 2e-4; the training attack takes seven
+# steps of 2/255 from a random start within 8/255.
 PICTURES: dict[str, Any] = {
     "model": "resnet18",
     "augment": "crop_flip",
@@ -94,7 +95,7 @@ def protocol(dataset: str, **changes: Any) -> AdversarialConfig:
 
     Args:
         dataset: "digits" (minutes on a CPU), or "cifar10" and "stl10" by the paper's protocol (hours on a GPU).
-        changes: other keys; those of ``recipe`` are put over the protocol's own.
+        changes: other keys; those in ``recipe`` replace the protocol's own.
 
     Raises:
         ValueError: an unknown data set, key or option, or a value out of range.
@@ -184,7 +185,7 @@ def _run(config: AdversarialConfig, folder: Path, on_epoch: Any) -> Record:
 
 
 def evaluate(model: nn.Module, config: AdversarialConfig) -> dict[str, Accuracy]:
-    """Accuracies on the test part by attack and budget, and on the held-out part what choices are made by."""
+    """Accuracies on the test part by attack and budget, and on the held-out part, by which settings are chosen."""
     steps = config.attack_steps
     device = next(model.parameters()).device
     x, y = as_inputs(*whole(config, "test"), device)

@@ -1,7 +1,7 @@
 """Margins: how far along the sign of the gradient an input can go before the answer changes."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float, Integer
@@ -27,24 +27,24 @@ def margins(
     method: str = "bisection",
     task: Task = CLASSIFICATION,
 ) -> Float[Tensor, "b"]:
-    r"""CALCULATE_MARGIN, Algorithm 2 lines 9 to 15 of the LA paper.
+    r"""CALCULATE_MARGIN, as in lines 9 to 15 of the LA paper's Algorithm 2.
 
     .. math:: \epsilon_i = \min\{\epsilon = k\rho : C(x_i + \epsilon \hat g_i) \neq y_i\}, \quad
         \hat g_i = \mathrm{sign}(\nabla_x \ell(F(x_i), y_i))
 
-    with one gradient a sample. The paper raises epsilon step by step; here each sample's first crossing is bracketed in
-    steps of ``bracket`` and then bisected down to the resolution, which gives the same answer unless the prediction
-    changes and changes back between two steps of the bracket: the smaller the bracket, the less is overlooked.
+    There is one gradient a sample. The paper raises epsilon step by step. Here steps of ``bracket`` find an interval
+    with each sample's first crossing, and bisection narrows it down to the resolution. The answer is the same unless
+    the prediction changes and changes back between two steps; a smaller bracket overlooks less.
 
     Args:
-        model: from x to logits (B, K); a module is asked in eval mode.
+        model: maps x to logits (B, K), or to whatever else the task reads; a module is evaluated in eval mode.
         x: (B, ...), in [0, 1].
         y: labels (B,), or points for a counter.
         resolution: rho; margins are multiples of it.
         cap: where the search ends. Many inputs have no crossing at all along their direction.
-        bracket: coarse step.
-        clip: keep x + epsilon g within [0, 1], as attacks do; the paper's margin is of the unbounded ray.
-        no_crossing: "cap" gives the cap to a sample without a crossing (its margin is that or more), "inf" infinity.
+        bracket: the coarse step.
+        clip: keep x + epsilon g within [0, 1], as attacks do. The paper does not.
+        no_crossing: the margin of a sample without a crossing: "cap", a lower bound, or "inf", infinity.
         method: "bisection", or "step" for the paper's search at every multiple of the resolution.
         task: what counts as the right answer.
 
@@ -93,14 +93,14 @@ def first_crossing(
     """The first multiple of ``resolution`` where ``changed`` holds, by brackets and bisection, all samples at once.
 
     Args:
-        changed: of epsilon (k,) and of the samples' numbers (k,), whether each has changed.
-        at_zero: (B,), whether it has changed at zero.
+        changed: takes epsilons (k,) and the samples' numbers (k,); tells whether each answer has changed there.
+        at_zero: (B,), whether the answer is changed at zero already.
         resolution: step of the answer.
-        cap: no larger epsilon is asked for.
+        cap: the largest epsilon that is tried.
         bracket: step of the coarse search; rounded to a multiple of the resolution.
 
     Returns:
-        (B,), float64: 0 where it had changed at zero, infinite where no bracket's end has changed.
+        (B,), float64: 0 where ``at_zero``, infinite where no answer at the end of a bracket has changed.
 
     Raises:
         ValueError: a resolution, cap or bracket that is not above zero, or a cap below the resolution.
@@ -114,7 +114,7 @@ def first_crossing(
     low = torch.zeros(len(at_zero), dtype=torch.long, device=at_zero.device)
     high = torch.where(at_zero, 0, last + 1)
     active = (~at_zero).nonzero()[:, 0]
-    for step in ends(gap, last):
+    for step in (*range(gap, last, gap), last):
         if not len(active):
             break
         hit = changed(steps_to_epsilon(torch.full_like(active, step), resolution), active)
@@ -129,12 +129,6 @@ def first_crossing(
         low[active] = torch.where(hit, low[active], middle)
         active = active[high[active] - low[active] > 1]
     return torch.where(high <= last, steps_to_epsilon(high, resolution), math.inf)
-
-
-def ends(gap: int, last: int) -> Iterator[int]:
-    """gap, 2 gap, ..., and ``last`` in any case."""
-    yield from range(gap, last, gap)
-    yield last
 
 
 def steps_to_epsilon(steps: Integer[Tensor, "k"], resolution: float) -> Float[Tensor, "k"]:

@@ -13,10 +13,10 @@ from workbench.tensor_checks import check_not_negative, check_tensor
 
 
 def margin_groups(values: Float[Tensor, "n"], groups: int) -> Integer[Tensor, "n"]:
-    """The group of each margin: ``groups`` of equal width from 0 to the largest (Algorithm 1, line 1).
+    """The group of each margin: ``groups`` of equal width from 0 to the largest margin, which is in the last group.
 
-    The paper rounds the width up to a whole number, which suits people but would leave margins, all below 1, in
-    one group: here it is not rounded. The largest margin falls into the last group.
+    :func:`workbench.sampling.groups.count_groups` rounds the width up to a whole number, as the paper does. Margins are
+    below 1 and would all be in one group, so here the width is not rounded.
 
     Raises:
         ValueError: margins that are NaN, infinite or below zero.
@@ -31,14 +31,14 @@ def margin_groups(values: Float[Tensor, "n"], groups: int) -> Integer[Tensor, "n
 def margin_partition(
     x: Tensor, values: Float[Tensor, "n"], *, groups: int = 6, bins: int = 10, seed: int = 0
 ) -> Partition:
-    """Algorithm 2 line 3: samples in groups by their margins, and in each group in bins by their hash codes.
+    """Put samples into groups by their margins, and the samples of a group into bins by their hash codes.
 
     Args:
         x: (N, C, H, W), in [0, 1] or of eight bits.
         values: (N,) margins.
         groups: G.
         bins: B, of equal width in the hash code.
-        seed: what the projection of eq. (1) is drawn from.
+        seed: of the random projection that gives the hash codes.
     """
     channels, height, width = x.shape[1:]
     codes = hash_stream(x.cpu(), draw_projection((height, width), channels=channels, seed=seed))
@@ -48,10 +48,10 @@ def margin_partition(
 def balanced_batches(
     partition: Partition, batch_size: int, generator: torch.Generator
 ) -> Iterator[Integer[Tensor, "batch_size"]]:
-    """One epoch of ceil(N / batch_size) batches: one sample from each bin that is not empty (Algorithm 1, line 6).
+    """One epoch of ceil(N / batch_size) batches: one sample from each bin that is not empty.
 
-    Where there are fewer bins than the batch has places, the rounds over the bins go on until it is full, each in a
-    new order; where there are more, every batch takes as many bins, drawn anew.
+    With fewer bins than places in the batch, further rounds over the bins fill it, each in a new order. With more bins
+    than places, each batch draws the bins that it takes.
 
     Args:
         partition: the bins.
@@ -67,9 +67,3 @@ def balanced_batches(
         yield torch.stack(
             [members[number][int(place * len(members[number]))] for number, place in zip(chosen, places, strict=True)]
         )
-
-
-def random_batches(count: int, batch_size: int, generator: torch.Generator) -> Iterator[Integer[Tensor, "_"]]:
-    """One epoch of ceil(N / batch_size) batches, every sample once."""
-    check_whole(batch_size, "batch_size")
-    yield from torch.randperm(count, generator=generator).split(batch_size)

@@ -1,6 +1,6 @@
 """Robustness: accuracy under attack, with confidence intervals, and the worst of several attacks.
 
-An attack is any function of (model, x, y) that gives inputs as near to x as its budget says; None is no attack.
+An attack is a function of (model, x, y) that returns inputs within its budget of x; None is no attack.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -55,13 +55,13 @@ def withstands(
     task: Task = CLASSIFICATION,
     batch_size: int = 256,
 ) -> Bool[Tensor, "n"]:
-    """Whether each sample is answered rightly after the attack, in eval mode; :func:`robustness` is the mean.
+    """Whether the answer to each sample is right after the attack, in eval mode; :func:`robustness` is the mean.
 
     Args:
         model: from x to logits (B, K).
         x: (N, ...), in [0, 1].
         y: labels (N,), or N tensors of points.
-        attack: the attack; None asks for clean accuracy.
+        attack: the attack; None for clean accuracy.
         task: what is right.
         batch_size: samples attacked at a time.
 
@@ -128,14 +128,14 @@ def worst_case(
     norm: str = "linf",
     task: Task = CLASSIFICATION,
 ) -> dict[str, Accuracy]:
-    """The accuracy under each of several attacks and under all: a sample must withstand every one of them.
+    """The accuracy under each of several attacks, and under all: the share of samples that withstand every one.
 
     Args:
         model: from x to logits (B, K).
         x: (N, ...), in [0, 1].
         y: labels (N,).
-        attacks: by name; of training none, so that masked gradients show.
-        epsilon: the budget of all; an attack that leaves it is an error.
+        attacks: by name. Choose attacks that the training did not use; they show masked gradients.
+        epsilon: the budget of all.
         norm: "linf" or "l2".
         task: what is right.
 
@@ -153,7 +153,7 @@ def worst_case(
             moved = attack(model, images, targets)
             offset = flat(moved.detach() - images)
             far = offset.abs().amax(dim=1) if norm == "linf" else offset.norm(dim=1)
-            if float(far.max()) > epsilon + 1e-5:
+            if float(far.max()) > epsilon + 1e-5:  # room for rounding
                 raise ValueError(f"attack {name!r} goes {float(far.max()):g} far, expected at most {epsilon:g}")
             return moved
 
@@ -171,17 +171,17 @@ def worst_case(
 def masking_signs(
     *, single_step: float, iterated: float, black_box: float, unbounded: float, tolerance: float = 0.02
 ) -> list[str]:
-    """What speaks for masked gradients: accuracies that an honest attack cannot give.
+    """Signs of masked gradients: accuracies that contradict one another unless gradients mislead the attack.
 
     Args:
         single_step: accuracy under FGSM.
         iterated: accuracy under PGD with the same budget.
         black_box: accuracy under an attack without gradients, with the same budget.
         unbounded: accuracy under PGD with a budget that turns any image into any other.
-        tolerance: differences that mean nothing.
+        tolerance: differences up to this are no sign.
 
     Returns:
-        A sentence for each sign; empty if there is none.
+        A sentence for each sign.
 
     Reference:
         Athalye, Carlini and Wagner, "Obfuscated Gradients Give a False Sense of Security", ICML 2018, sec. 3.1.

@@ -1,6 +1,6 @@
 """What is attacked: the loss to raise, the confidence that LADA reads, and when an answer counts as right.
 
-Attacks, margins and training are the same for a classifier and for a counter; what differs stands in a ``Task``.
+Attacks, margins and training are the same for a classifier and for a counter. A ``Task`` holds what differs.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,8 +22,8 @@ class Task(NamedTuple):
 
     Attributes:
         losses: what an attack raises.
-        score: how sure and right the model is, at most 1; LADA compares it with delta (Algorithm 2, line 28).
-        correct: whether the answer is right; a margin is where it stops to be.
+        score: the confidence in the right answer, at most 1; LADA compares it with its threshold delta.
+        correct: whether the answer is right. A margin is the distance at which it becomes wrong.
     """
 
     losses: Callable[[Any, Any], Tensor]
@@ -83,7 +83,7 @@ def right_class(logits: Float[Tensor, "b k"], labels: Integer[Tensor, "b"]) -> B
 
 CLASSIFICATION = Task(cross_entropy, confidence_gap, right_class)
 MARGIN_LOSS = CLASSIFICATION._replace(losses=lambda logits, labels: -gap(logits, labels))
-"""The loss of Carlini and Wagner: does not fade where a classifier is sure, as the cross-entropy does."""
+"""The loss of Carlini and Wagner: it keeps its slope where a classifier is confident and the cross-entropy is flat."""
 
 
 def people(density: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b"]:
@@ -104,15 +104,15 @@ def counting(
 ) -> Task:
     r"""The task of a density model, whose targets are lists of points.
 
-    The score is :math:`1 - |\hat n - n| / \max(n, 1)`, which takes the place of a classifier's confidence: 1 for
-    the right count, below zero for an error larger than the crowd.
+    The score is :math:`1 - |\hat n - n| / \max(n, 1)`, in place of a classifier's confidence. It is 1 for the right
+    count, and below zero for an error larger than the crowd.
 
     Args:
         objective: what an attack raises: "error", the squared error of the count (a counter's regression loss);
-            "over" or "under", the count itself up or down; or a loss of densities and points, one image at a time, for
-            instance of :func:`workbench.losses.build_loss`.
-        tolerance: the count is right while its error is at most this share of the people (of one person, where nobody
-            is there).
+            "over", the count; "under", minus the count; or a loss of densities and points, for instance of
+            :func:`workbench.losses.build_loss`, which is called with one image at a time.
+        tolerance: a count is right if its error is at most this share of the people; where nobody is there, of one
+            person.
 
     Raises:
         ValueError: an unknown objective, a tolerance that is not above zero.

@@ -1,12 +1,12 @@
-"""Natural, adversarial and locality-aware adversarial training, the last by Algorithm 2 of the locality-aware paper.
+"""Natural, adversarial and locality-aware adversarial training.
 
-A run that was stopped goes on from its last epoch and ends with the same weights: what an epoch draws follows from
-the seed and the epoch, and a checkpoint holds the rest.
+A run that was stopped goes on from its last epoch and ends with the same weights: the seed and the epoch fix what an
+epoch draws, and a checkpoint holds the rest.
 """
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,12 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from workbench.adversarial.attacks import pgd
 from workbench.adversarial.margins import margins
-from workbench.adversarial.partition import balanced_batches, margin_partition, random_batches
+from workbench.adversarial.partition import balanced_batches, margin_partition
 from workbench.adversarial.tasks import CLASSIFICATION, Targets, Task, take
 from workbench.checks import check_choice, check_positive, check_whole
 from workbench.sampling.partition import Partition
 from workbench.sampling.zoom import zoom_rates
 from workbench.training.checkpoint import load_checkpoint, save_checkpoint
-from workbench.training.evaluation import evaluating
 
 RESOLUTION, BRACKET = 1 / 512, 1 / 16  # of the margins that training asks for
 
@@ -40,21 +39,22 @@ class Recipe:
         ladp: batches are drawn evenly over groups of margins and bins of hash codes (line 3).
         start: where epsilon_i begins: "constant" at ``epsilon``, or "margin" at CALCULATE_MARGIN (line 2), brought
             within the bounds.
-        bounds: least and largest epsilon_i; ``epsilon`` less and plus a third if None. Unbounded it runs away.
+        bounds: least and largest epsilon_i; ``epsilon`` less and plus a third if None. Without bounds epsilon_i
+            grows or shrinks from epoch to epoch.
         strength: lambda of the zoom function, 0 < lambda < 2.
         steepness: gamma of the zoom function.
         threshold: delta, the confidence at which epsilon_i stays.
-        sign: "paper": a sample that is sure gets a smaller epsilon, one that fails a larger one; "flipped": the
-            other way round.
+        sign: "paper": a confident sample gets a smaller epsilon, one that fails a larger one; "flipped": the other way
+            round.
         steps: steps T of the training's PGD.
         step_size: of the training's PGD; 2.5 epsilon_i / T if None.
         random_start: of the training's PGD.
-        clean_share: weight of the clean samples in the loss; line 6 trains on both sets, Madry's training on 0.
-        cap: where the search for margins ends. Many samples have no crossing along their direction; were they given
-            a margin of 1, LADP's groups of equal width would be made for them.
+        clean_share: weight of the clean samples in the loss. Line 6 trains on both sets; Madry's training has weight 0.
+        cap: where the search for margins ends. Many samples have no crossing along their direction. A margin of 1 for
+            them would stretch LADP's groups, which have equal width, and leave few groups to all others.
         groups: G of LADP.
         bins: B of LADP.
-        warmup: natural epochs before: margins of random weights say nothing.
+        warmup: natural epochs before the first attack: margins of random weights say nothing.
 
     Raises:
         ValueError: an option is out of range.
@@ -110,8 +110,8 @@ def lada(
 ) -> Float[Tensor, "b"]:
     r"""LADA, Algorithm 2 lines 25 to 31: :math:`\epsilon^* = g(\alpha)\,\epsilon`, :math:`\alpha = s - \delta`.
 
-    The zoom function g is that of counting (eq. 6): a rate below 1 for a sample that is sure, above 1 for one that
-    fails.
+    The zoom function g is that of counting, :func:`workbench.sampling.zoom.zoom_rates`. Its rate is below 1 for a
+    confident sample and above 1 for one that fails.
 
     Args:
         score: :math:`s = z_y - \max_{j \neq y} z_j` of the adversarial samples, see
@@ -147,7 +147,7 @@ def fit(
     identity: str = "",
     on_epoch: Callable[[dict[str, float]], None] | None = None,
 ) -> list[dict[str, float]]:
-    """Train ``model`` on (x, y) by a recipe [LA Alg. 2]; the comments give the algorithm's lines.
+    """Train ``model`` on (x, y) by a recipe [LA Alg. 2]; the comments give the lines of the algorithm.
 
     Args:
         model: its own device is used; it ends in eval mode.
@@ -157,11 +157,11 @@ def fit(
         optimizer: of the model's parameters.
         schedule: stepped once an epoch.
         epochs: each of ceil(N / batch_size) updates, the warm-up among them.
-        batch_size: samples an update, whatever draws them.
+        batch_size: samples an update.
         seed: of everything that is drawn.
         task: what is attacked, how confident the model is, and what is right.
         loss: of outputs and targets, one number a sample, to train with; the task's own if None.
-        augment: of a batch and a generator, its augmented form, still in [0, 1].
+        augment: from a batch and a generator to the augmented batch, in [0, 1].
         validate: scores of the model, called after each epoch in eval mode.
         checkpoint: file to write after each epoch, and to go on from if it is there.
         identity: what the run is; a checkpoint of another one is refused.
@@ -176,56 +176,59 @@ def fit(
         RuntimeError: the loss became NaN or infinite.
     """
     check_whole(epochs, "epochs")
+    check_whole(batch_size, "batch_size")
     check_whole(seed, "seed", least=0)
     if len(x) != len(y) or not len(x):
         raise ValueError(f"y has {len(y)} entries, expected {len(x)}, one a sample, and at least one")
-    state = TrainingState(torch.full((len(x),), recipe.epsilon or 0.0), [])
+    epsilon, history = torch.full((len(x),), recipe.epsilon or 0.0), []
     parts = {"model": model, "optimizer": optimizer, **({"schedule": schedule} if schedule else {})}
     if checkpoint is not None and checkpoint.exists():
         known = load_checkpoint(checkpoint, identity, parts, ("epsilon", "history"), kind="an adversarial training")
-        if len(known["epsilon"]) != len(x):
-            raise ValueError(f"checkpoint: {checkpoint} is of {len(known['epsilon'])} samples, expected {len(x)}")
-        state = TrainingState(**known)
+        epsilon, history = known["epsilon"], known["history"]
+        if len(epsilon) != len(x):
+            raise ValueError(f"checkpoint: {checkpoint} is of {len(epsilon)} samples, expected {len(x)}")
+    model.eval()  # but for the update itself
     samples = Samples(model, x, y, recipe, task, augment)
-    while len(state.history) < epochs:
-        began, epoch = time.perf_counter(), len(state.history)
+    for epoch in range(len(history), epochs):
+        began = time.perf_counter()
         draw = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
         adversarial = recipe.epsilon is not None and epoch >= recipe.warmup
         if adversarial and epoch == recipe.warmup and recipe.start == "margin":
-            state.epsilon = samples.margins().clamp(*recipe.limits)  # line 2
-        bins = samples.bins(draw) if adversarial and recipe.ladp else None  # line 3, each epoch anew
-        batches = balanced_batches(bins, batch_size, draw) if bins else random_batches(len(x), batch_size, draw)
+            epsilon = samples.margins().clamp(*recipe.limits)  # line 2
+        batches: Iterable[Tensor]
+        if adversarial and recipe.ladp:
+            bins = samples.bins(draw)  # line 3, each epoch anew
+            filled, batches = bins.filled, balanced_batches(bins, batch_size, draw)
+        else:
+            filled, batches = 0, torch.randperm(len(x), generator=draw).split(batch_size)
         total, count = 0.0, 0
         for index in batches:  # lines 4 and 8
             clean, targets = samples.batch(index, draw)
-            attacked = samples.attack(clean, targets, state.epsilon[index], draw) if adversarial else None  # line 5
+            attacked = samples.attack(clean, targets, epsilon[index], draw) if adversarial else None  # line 5
             value = update(model, optimizer, clean, attacked, targets, loss or task.losses, recipe)  # line 6
             if not math.isfinite(value):
                 raise RuntimeError(f"the loss became {value} at epoch {epoch + 1}: try a lower learning rate")
             if attacked is not None and recipe.lada:  # line 7, with the updated weights
                 # A sample drawn twice into one batch has the same epsilon twice: the last one written stays
-                state.epsilon[index] = lada(samples.score(attacked, targets), state.epsilon[index], recipe)
+                epsilon[index] = lada(samples.score(attacked, targets), epsilon[index], recipe)
             total, count = total + value * len(index), count + len(index)
         if schedule:
             schedule.step()
-        spread = state.epsilon.std(correction=0) if adversarial else 0.0
         row = {
             "epoch": epoch + 1,
             "loss": total / count,
-            "epsilon": float(state.epsilon.mean()) if adversarial else 0.0,
-            "epsilon_spread": float(spread),
-            "bins": bins.filled if bins else 0,
+            "epsilon": float(epsilon.mean()) if adversarial else 0.0,
+            "epsilon_spread": float(epsilon.std(correction=0)) if adversarial else 0.0,
+            "bins": filled,
+            **{f"val_{name}": float(score) for name, score in (validate(model) if validate else {}).items()},
+            "seconds": time.perf_counter() - began,
         }
-        with evaluating(model):
-            row |= {f"val_{name}": float(score) for name, score in (validate(model) if validate else {}).items()}
-        row["seconds"] = time.perf_counter() - began
-        state.history.append(row)
+        history.append(row)
         if checkpoint is not None:
-            save_checkpoint(checkpoint, identity, parts, {"epsilon": state.epsilon, "history": state.history})
+            save_checkpoint(checkpoint, identity, parts, {"epsilon": epsilon, "history": history})
         if on_epoch:
             on_epoch(row)
-    model.eval()
-    return state.history
+    return history
 
 
 def update(
@@ -237,7 +240,7 @@ def update(
     loss: Callable[[Any, Targets], Tensor],
     recipe: Recipe,
 ) -> float:
-    """Line 6: one step on the samples and their adversarial forms; gives the loss."""
+    """Line 6: one step on the samples and their adversarial forms, in train mode; gives the loss."""
     model.train()
     optimizer.zero_grad()
     share = recipe.clean_share
@@ -251,20 +254,13 @@ def update(
         value = share * of_clean.mean() + (1 - share) * of_attacked.mean()
     value.backward()
     optimizer.step()
+    model.eval()
     return float(value.detach())
-
-
-@dataclass
-class TrainingState:
-    """What a run carries from epoch to epoch: each sample's epsilon, and the history."""
-
-    epsilon: Tensor
-    history: list[dict[str, float]]
 
 
 @dataclass(frozen=True)
 class Samples:
-    """The training set with what Algorithm 2 asks of it; all on the model's device and dtype."""
+    """The training set, and what :func:`fit` asks of it and of the model; all on the model's device and dtype."""
 
     model: nn.Module
     x: Tensor
@@ -284,44 +280,24 @@ class Samples:
         return images, targets.to(weight.device) if isinstance(targets, Tensor) else targets
 
     def attack(self, x: Tensor, y: Targets, epsilon: Tensor, draw: torch.Generator) -> Tensor:
-        """Line 5: PGD with each sample's epsilon, in eval mode."""
-        start = None
-        if self.recipe.random_start:
+        """Line 5: PGD with each sample's epsilon."""
+        recipe, start = self.recipe, None
+        if recipe.random_start:
             seed = int(torch.randint(2**62, (), generator=draw))
             start = torch.Generator(device=x.device).manual_seed(seed)
-        with evaluating(self.model):
-            return pgd(
-                self.model,
-                x,
-                y,
-                epsilon.to(x),
-                self.recipe.step_size,
-                self.recipe.steps,
-                random_start=self.recipe.random_start,
-                generator=start,
-                task=self.task,
-            )
+        options: dict[str, Any] = {"random_start": recipe.random_start, "generator": start, "task": self.task}
+        return pgd(self.model, x, y, epsilon.to(x), recipe.step_size, recipe.steps, **options)
 
     @torch.no_grad()
     def score(self, x: Tensor, y: Targets) -> Tensor:
-        """Lines 27 and 28 without delta, in eval mode."""
-        with evaluating(self.model):
-            return self.task.score(self.model(x), y).cpu()
+        """Lines 27 and 28 without delta."""
+        return self.task.score(self.model(x), y).cpu()
 
     def margins(self) -> Tensor:
         """Line 2: the margin of every sample, without augmentation, on the CPU."""
-        with evaluating(self.model):
-            found = [
-                margins(
-                    self.model,
-                    *self.batch(index),
-                    resolution=RESOLUTION,
-                    bracket=BRACKET,
-                    cap=self.recipe.cap,
-                    task=self.task,
-                )
-                for index in torch.arange(len(self.x)).split(512)
-            ]
+        options: dict[str, Any] = {"resolution": RESOLUTION, "bracket": BRACKET, "cap": self.recipe.cap}
+        parts = torch.arange(len(self.x)).split(512)
+        found = [margins(self.model, *self.batch(index), task=self.task, **options) for index in parts]
         return torch.cat(found).float().cpu()
 
     def bins(self, draw: torch.Generator) -> Partition:

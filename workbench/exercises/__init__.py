@@ -4,31 +4,23 @@
     >>> check("000.1", 7)
     Right. ...
 
-An answer is computed from the package itself when it is checked, so that what is called right is what the notebook
-does. Adding one is one entry in the table of its module.
+The right answer is computed by the package when an answer is checked, so it agrees with what the notebook does. A new
+exercise is one entry in the table of its module.
 """
 
 from importlib import import_module
 from typing import Any
 
-from workbench.exercises.exercise import Exercise, Verdict
+from workbench.exercises.exercise import Exercise, Feedback
 
-# notebook -> the module that holds its exercises
 MODULES = {
-    "000": "basics",
-    "010": "basics",
-    "100": "transport",
-    "110": "transport",
-    "120": "transport",
-    "130": "transport",
-    "140": "basics",
-    "200": "locality",
-    "210": "locality",
-    "220": "locality",
+    **dict.fromkeys(("000", "010", "140"), "basics"),
+    **dict.fromkeys(("100", "110", "120", "130"), "transport"),
+    **dict.fromkeys(("200", "210", "220"), "locality"),
     "300": "adversarial",
-    "400": "experts",
-    "410": "experts",
+    **dict.fromkeys(("400", "410"), "experts"),
 }
+"""Notebook -> the module that holds its exercises."""
 
 
 def exercises(notebook: str) -> dict[str, Exercise]:
@@ -43,18 +35,18 @@ def exercises(notebook: str) -> dict[str, Exercise]:
     return {name: exercise for name, exercise in found.items() if name.startswith(f"{notebook}.")}
 
 
-def check(name: str, answer: Any = None) -> Verdict:
-    """Check an answer to an exercise; without one, pose the question.
+def check(name: str, answer: Any = None) -> Feedback:
+    """Check an answer to an exercise; without an answer, pose the question.
 
     Args:
-        name: "100.2": the notebook's number, a dot, the exercise's.
+        name: for instance "100.2": the notebook's number, a dot, the exercise's number.
         answer: a number (anything with one element), or one of the choices that the question names.
 
     Returns:
-        A verdict, shown as a sentence in a notebook; true where the answer is right.
+        Feedback, shown as a sentence in a notebook; it is true if the answer is right.
 
     Raises:
-        ValueError: an unknown name, a number that is not finite, a choice that is none; the message lists the known.
+        ValueError: an unknown name or choice, where the message lists the known ones; a number that is not finite.
         TypeError: an answer of the wrong kind.
     """
     known = exercises(str(name).partition(".")[0])

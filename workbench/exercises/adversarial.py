@@ -1,7 +1,7 @@
 """Exercises of the notebook 300 (adversarial training)."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from workbench.adversarial import fgsm, margins
 from workbench.exercises.exercise import Exercise
@@ -15,27 +15,21 @@ def _linear(weights: list[float], bias: float) -> nn.Module:
     return nn.Sequential(nn.Flatten(), linear).eval()
 
 
-def _margin() -> float:
-    x = torch.full((1, 1, 1, 3), 0.5, dtype=torch.float64)
-    return float(margins(_linear([1.0, -2.0, 0.5], 0.95), x, torch.tensor([0])))
-
-
-def _moved() -> float:
-    x = torch.full((1, 1, 1, 1), 0.95, dtype=torch.float64)
-    return float(fgsm(_linear([-1.0], 0.0), x, torch.tensor([0]), 0.1))
+def _pixels(count: int, value: float) -> Tensor:
+    return torch.full((1, 1, 1, count), value, dtype=torch.float64)
 
 
 EXERCISES = {
     "300.1": Exercise(
         "A linear classifier says w x + b with w = (1, -2, 0.5), b = 0.95, x = (0.5, 0.5, 0.5). What is the margin, the"
         " smallest L-infinity step along the gradient's sign that changes its mind?",
-        _margin,
+        lambda: float(margins(_linear([1.0, -2.0, 0.5], 0.95), _pixels(3, 0.5), torch.tensor([0]))),
         "|w x + b| divided by the sum of |w|.",
         "For a linear model the gradient's sign is the worst direction there is, so this margin is exact.",
     ),
     "300.2": Exercise(
         "A pixel is 0.95, FGSM wants it brighter, epsilon is 0.1. What does the attack make of it?",
-        _moved,
+        lambda: float(fgsm(_linear([-1.0], 0.0), _pixels(1, 0.95), torch.tensor([0]), 0.1)),
         "Pictures live in [0, 1].",
         "The ball is cut by the cube of pictures: an attack that leaves it attacks something that is no picture.",
     ),

@@ -10,10 +10,6 @@ from workbench.metrics import mae
 from workbench.points import cell_of
 
 
-def _corner() -> float:
-    return float(density_map(torch.tensor([[0.0, 0.0]]), (8, 8), sigma=12.0, stride=8).sum())
-
-
 def _averaged() -> float:
     density = torch.full((1, 1, 64, 64), 40 / 64**2)
     averaged = torch.nn.functional.avg_pool2d(density, 2)
@@ -30,7 +26,7 @@ EXERCISES = {
     "000.1": Exercise(
         "One head lies exactly in the corner of a picture of 64 x 64 px, sigma is 12 px. What does the density map sum"
         " to?",
-        _corner,
+        lambda: float(density_map(torch.tensor([[0.0, 0.0]]), (8, 8), sigma=12.0, stride=8).sum()),
         "Three quarters of the Gaussian lie outside. But what should a density map sum to?",
         "The kernel is divided by what of it lies inside the picture, so nobody is lost at the border.",
     ),

@@ -1,4 +1,4 @@
-"""What an exercise is, and what is said of an answer."""
+"""An exercise, and the feedback on an answer."""
 
 import math
 import numbers
@@ -8,8 +8,8 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What is said of an answer; true where it is right.
+class Feedback:
+    """The feedback on an answer; it is true if the answer is right.
 
     Attributes:
         state: "open" (no answer yet), "right" or "wrong".
@@ -40,8 +40,8 @@ class Exercise:
     Attributes:
         question: Markdown.
         solution: computes the answer; a number, or one of ``choices``.
-        hint: said of a wrong answer.
-        reason: said of a right one.
+        hint: the feedback on a wrong answer.
+        reason: the feedback on a right answer.
         choices: the answers to choose from; none: the answer is a number.
         tolerance: relative error up to which a number is right.
     """
@@ -53,13 +53,13 @@ class Exercise:
     choices: tuple[str, ...] = ()
     tolerance: float = 0.01
 
-    def judge(self, name: str, answer: Any) -> Verdict:
-        """The verdict on an answer; None poses the question."""
+    def judge(self, name: str, answer: Any) -> Feedback:
+        """The feedback on an answer; None poses the question."""
         if answer is None:
             choose = f" (one of {', '.join(map(repr, self.choices))})" if self.choices else ""
-            return Verdict("open", f"**{name}** {self.question}{choose}")
+            return Feedback("open", f"**{name}** {self.question}{choose}")
         right = self._choice(answer) == self.solution() if self.choices else self._near(self._number(answer))
-        return Verdict("right", f"Right. {self.reason}") if right else Verdict("wrong", f"Not yet. {self.hint}")
+        return Feedback("right", f"Right. {self.reason}") if right else Feedback("wrong", f"Not yet. {self.hint}")
 
     def _near(self, number: float) -> bool:
         solution = float(self.solution())

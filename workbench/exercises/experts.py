@@ -7,15 +7,6 @@ from workbench.losses.relative import order_violations
 from workbench.models.hmode_mixture import hierarchy
 
 
-def _groups() -> float:
-    return float(len(hierarchy("hmode", experts=4, group_size=2)[0]))
-
-
-def _outputs() -> float:
-    levels = hierarchy("hmode", experts=3, group_size=2)
-    return float(3 + sum(len(level) for level in levels))
-
-
 def _violation(sublists: int) -> float:
     listed = torch.tensor([[9.0, 7.0, 8.0, 4.0, 10.0, 2.0]])
     return float(order_violations(listed, sublists=sublists))
@@ -24,13 +15,13 @@ def _violation(sublists: int) -> float:
 EXERCISES = {
     "400.1": Exercise(
         "Four experts are combined in overlapping groups of two. How many groups does the first level have?",
-        _groups,
+        lambda: float(len(hierarchy("hmode", experts=4, group_size=2)[0])),
         "Every pair of experts is one.",
         "Each expert is in several groups, so none can be ignored by all of the gates.",
     ),
     "400.2": Exercise(
         "K = 3 experts, groups of N = 2, two levels. How many density maps does eq. (7) supervise?",
-        _outputs,
+        lambda: float(3 + sum(len(level) for level in hierarchy("hmode", experts=3, group_size=2))),
         "The experts, the groups of the first level, and the final map.",
         "K + M + 1: each expert and each group has to be a counter of its own.",
     ),

@@ -1,21 +1,9 @@
 """Exercises of the notebooks 200 (partition), 210 (augmentation) and 220 (LA-Batch)."""
 
-import numpy as np
-
 from workbench.exercises.exercise import Exercise
 from workbench.sampling.lsh import collision_probability
 from workbench.sampling.partition import partition_samples
 from workbench.sampling.zoom import scale_factors, zoom_rates
-
-
-def _group() -> float:
-    counts = [0, 60, 100]
-    return float(partition_samples(counts, np.zeros(3), groups=4, bins=1).group[1])
-
-
-def _filled() -> float:
-    codes = np.array([0.0, 0.1, 0.2, 10.0])
-    return float(len(np.unique(partition_samples([1] * 4, codes, groups=1, bins=5).bin)))
 
 
 def _rate(truth: float, predicted: float) -> float:
@@ -25,7 +13,7 @@ def _rate(truth: float, predicted: float) -> float:
 EXERCISES = {
     "200.1": Exercise(
         "The fullest patch holds 100 people, there are 4 groups. In which group, counted from 0, is a patch of 60?",
-        _group,
+        lambda: float(partition_samples([0, 60, 100], [0, 0, 0], groups=4, bins=1).group[1]),
         "A group is ceil(100 / 4) people wide.",
         "Groups are cut by count, of equal width: the last ones hold few patches, and yet one of each enters a batch.",
     ),
@@ -37,7 +25,7 @@ EXERCISES = {
     ),
     "200.3": Exercise(
         "Codes 0, 0.1, 0.2 and 10 are cut into 5 bins of equal width. How many bins hold anything?",
-        _filled,
+        lambda: float(partition_samples([1] * 4, [0, 0.1, 0.2, 10], groups=1, bins=5).filled),
         "Each bin is 2 wide.",
         "Far-out patches get a bin of their own, and with it as much weight as all the others together.",
     ),

@@ -14,30 +14,20 @@ def _line(*values: float) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
+def _cost(name: str, eta: tuple[float, float], distance: float) -> float:
+    """The cost of a way along x, half way down the picture."""
+    return float(TransportCost(name, eta=eta)(torch.tensor([[0, 0.5]]), torch.tensor([[distance, 0.5]])))
+
+
 def _balanced() -> float:
     cost = (_line(0, 1)[:, None] - _line(0.1, 0.9)).square()
     return float((sinkhorn(cost, _line(1, 1), _line(1, 1), epsilon=1e-3).matrix * cost).sum())
-
-
-def _one_cell() -> float:
-    return float(sinkhorn(_line(0.5)[:, None], _line(1), _line(1), epsilon=0.005, tau=0.5).matrix.sum())
-
-
-def _iterations() -> float:
-    damping = 0.5 / (0.5 + 0.005)
-    return math.log(1e-3) / (2 * math.log(damping))
 
 
 def _spread() -> float:
     cells = torch.linspace(-1, 1, 2001, dtype=torch.float64)
     plan = column_plan(cells.square()[:, None], _line(1), epsilon=0.02)[:, 0]
     return float((plan * cells.square()).sum().sqrt())
-
-
-def _middle_height() -> float:
-    cost = TransportCost("perspective", eta=(0.6, 0.8))
-    value = float(cost(torch.tensor([[0.0, 0.5]]), torch.tensor([[0.3, 0.5]])))
-    return 0.3 / math.log(value)
 
 
 EXERCISES = {
@@ -52,14 +42,14 @@ EXERCISES = {
     "100.2": Exercise(
         "One cell of mass 1, one annotation of mass 1, the cost between them is 0.5; tau = 0.5, epsilon = 0.005. How"
         " much mass does the unbalanced plan move?",
-        _one_cell,
+        lambda: float(sinkhorn(_line(0.5)[:, None], _line(1), _line(1), epsilon=0.005, tau=0.5).matrix.sum()),
         "Set the derivative of P C - eps H(P) + 2 tau KL(P | 1) to zero: C + (eps + 2 tau) log P = 0.",
         "exp(-C / (epsilon + 2 tau)): the dearer the way, the less is moved, and both sides pay for the rest.",
     ),
     "100.3": Exercise(
         "One Sinkhorn iteration shrinks the error by (tau / (tau + epsilon)) squared. How many iterations does a factor"
         " of 1000 take with tau = 0.5 and epsilon = 0.005?",
-        _iterations,
+        lambda: math.log(1e-3) / (2 * math.log(0.5 / (0.5 + 0.005))),
         "log(1/1000) divided by the logarithm of what one iteration leaves.",
         'Hundreds, not "less than 20": this is why Newton\'s method is worth its price here.',
         tolerance=0.02,
@@ -81,7 +71,7 @@ EXERCISES = {
     "120.1": Exercise(
         "With eq. (4) as printed, a person exactly on the annotation costs exp(0) = 1. Below which tau does the empty"
         " map beat the right one in transport and point (L1) terms together?",
-        lambda: float(TransportCost("exponential", eta=(0.8, 0.8))(torch.zeros(1, 2), torch.zeros(1, 2))),
+        lambda: _cost("exponential", (0.8, 0.8), 0),
         "Right map: transport 1, point term 0. Empty map: transport 0, point term tau |0 - 1|.",
         "So the notebook trains with `cost_offset=1`, as the published implementation does.",
     ),
@@ -94,7 +84,7 @@ EXERCISES = {
     "120.3": Exercise(
         "eta runs from 0.6 (top) to 0.8 (bottom). What is it between a cell and an annotation that are both half way"
         " down?",
-        _middle_height,
+        lambda: 0.3 / math.log(_cost("perspective", (0.6, 0.8), 0.3)),
         "Linear in the mean height of the two.",
         "A larger eta makes the same distance cheaper: near heads are large, and moving density a little matters less.",
     ),
