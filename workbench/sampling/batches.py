@@ -100,7 +100,7 @@ class OfflineBatches(EpochBatches):
 class AdaptiveBatches(EpochBatches):
     """Samples drawn by their last error, "without zoom-in and zoom-out": a worse counted patch is drawn more often.
 
-    A patch is drawn with probability u / N + (1 - u) |e| / sum |e|. A patch that was not seen yet gets the mean error.
+    A patch is drawn with probability ``u / N + (1 - u) |e| / sum |e|``. A new patch has the mean error.
     The sampling is systematic: a patch comes N times its probability, rounded up or down. The first epoch is uniform.
 
     Args:
@@ -131,7 +131,7 @@ class AdaptiveBatches(EpochBatches):
     def judge(
         self, truth: Float[np.ndarray, "n"], predicted: Float[np.ndarray, "n"], zooms: Float[np.ndarray, "n"]
     ) -> Float[np.ndarray, "n"]:
-        """The error |e|."""
+        """The absolute error."""
         return np.abs(predicted - truth)
 
 

@@ -43,7 +43,7 @@ class GridPlan:
         column_potential: (m,), g of each point.
         value: the objective, <f, a> + <g, b>.
         converged: whether ``residual`` came down to the tolerance.
-        residual: largest |log(received / due)| of a point.
+        residual: largest ``|log(received / due)|`` of a point.
     """
 
     row_potential: Array
