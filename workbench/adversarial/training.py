@@ -26,7 +26,9 @@ from workbench.sampling.partition import Partition
 from workbench.sampling.zoom import zoom_rates
 from workbench.training.checkpoint import load_checkpoint, save_checkpoint
 
-RESOLUTION, BRACKET = 1 / 512, 1 / 16  # of the margins that training asks for
+# Of the margins that training asks for. Measured on the digits after adversarial training: the first crossings are the
+# same as with steps of 1/512, and .4 % of the samples are in another group of LADP than at a resolution of 2**-20.
+RESOLUTION, BRACKET = 1 / 512, 1 / 16
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
@@ -88,6 +89,11 @@ def new_figure(size: tuple[float, float], **options: Any) -> Figure:
     figure = Figure(figsize=size, dpi=DOTS_PER_INCH, **options)
     FigureCanvasAgg(figure)
     return figure
+
+
+def module(*names: str) -> str:
+    """The files of one canvas as one JavaScript module."""
+    return "\n".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in names)
 
 
 def png(figure: Figure, **options: Any) -> bytes:

@@ -1,45 +1,20 @@
 // A picture with a mixture's maps around it: the pointer, or the arrow keys, choose a pixel; the weights of every gate
 // at that pixel stand below as bars. The maps are here already, so nothing is asked of Python.
 
-const INK = "#1b1b1b";
-const SOFT = "#5a5a5a";
-const FONT = "12px system-ui, sans-serif";
-const TITLE = "600 13px system-ui, sans-serif";
 const PANEL = 168;
 const GAP = 16;
 const KEYS = "The arrow keys move the pixel, with Shift in larger steps.";
 
-const bytes = (view) => view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength);
-const floats = (view) => new Float32Array(bytes(view));
-const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
-
-function text(context, words, x, y, { font = FONT, color = INK, align = "left" } = {}) {
-  Object.assign(context, { font, fillStyle: color, textAlign: align, textBaseline: "alphabetic" });
-  context.fillText(words, x, y);
-}
-
-// A map as a picture; `colors` is a table of 256 colours, red, green and blue.
-function bitmap(values, [rows, columns], most, colors) {
-  const canvas = new OffscreenCanvas(columns, rows);
-  const context = canvas.getContext("2d");
-  const image = context.createImageData(columns, rows);
-  values.forEach((value, index) => {
-    const place = 3 * Math.round(255 * clamp(value / most, 0, 1));
-    image.data.set([colors[place], colors[place + 1], colors[place + 2], 255], 4 * index);
+// A map in a table of 256 colours: red, green and blue of each.
+function colored(panel, values, table) {
+  return bitmap(values, panel.size, (value) => {
+    const place = 3 * Math.round(255 * clamp(value / panel.most, 0, 1));
+    return [table[place], table[place + 1], table[place + 2], 255];
   });
-  context.putImageData(image, 0, 0);
-  return canvas;
 }
 
 function render({ model, el }) {
-  const canvas = document.createElement("canvas");
-  const status = document.createElement("div");
-  canvas.tabIndex = 0;
-  canvas.dataset.lmSuppressShortcuts = "true";
-  canvas.setAttribute("role", "application");
-  canvas.style.cssText = "display:block;cursor:crosshair;outline-offset:2px;";
-  status.setAttribute("aria-live", "polite");
-  status.style.cssText = `font:13px system-ui, sans-serif;color:${INK};background:white;padding:2px 8px 6px;`;
+  const [canvas, status] = page();
   el.append(canvas, status);
 
   let [maps, picture, at, planned] = [[], null, [0, 0], 0];
@@ -48,11 +23,11 @@ function render({ model, el }) {
     const state = model.get("maps");
     maps = state.panels.map((panel) => {
       const values = floats(panel.values);
-      const colors = panel.weight ? state.viridis : state.magma;
-      return { ...panel, values, image: bitmap(values, panel.size, panel.most, new Uint8Array(bytes(colors))) };
+      const table = new Uint8Array(bytes(panel.weight ? state.viridis : state.magma));
+      return { ...panel, values, image: colored(panel, values, table) };
     });
     at = [state.width / 2, state.height / 2];
-    createImageBitmap(new Blob([state.picture], { type: "image/png" })).then((made) => { picture = made; schedule(); });
+    decoded(state.picture).then((made) => { picture = made; schedule(); });
   }
 
   function value(panel) {
@@ -84,22 +59,12 @@ function render({ model, el }) {
     const places = boxes();
     const last = places[places.length - 1];
     const barsTop = last.y + last.height + 46;
-    const [width, height] = [GAP + 5 * (PANEL + GAP), barsTop + 112];
-    const ratio = window.devicePixelRatio || 1;
-    Object.assign(canvas, { width: width * ratio, height: height * ratio });
-    Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });
-    const context = canvas.getContext("2d");
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    context.fillStyle = "white";
-    context.fillRect(0, 0, width, height);
-    context.imageSmoothingEnabled = false;
+    const context = cleared(canvas, GAP + 5 * (PANEL + GAP), barsTop + 112);
     places.forEach((box, index) => {
       const panel = maps[index - 1];
       const image = index ? panel.image : picture;
       if (image) context.drawImage(image, box.x, box.y, box.width, box.height);
-      context.strokeStyle = SOFT;
-      context.lineWidth = 1;
-      context.strokeRect(box.x - 0.5, box.y - 0.5, box.width + 1, box.height + 1);
+      outline(context, box);
       const unit = index && !panel.weight ? " people" : "";
       text(context, index ? panel.title + unit : state.title, box.x, box.y - 8, { font: TITLE });
       cross(context, box, state);
@@ -113,14 +78,8 @@ function render({ model, el }) {
   }
 
   function cross(context, box, { width, height }) {
-    const [x, y] = [box.x + (at[0] / width) * box.width, box.y + (at[1] / height) * box.height];
-    for (const [color, size] of [["white", 3.5], [INK, 1.5]]) {
-      context.strokeStyle = color;
-      context.lineWidth = size;
-      context.beginPath();
-      context.arc(x, y, 6, 0, 2 * Math.PI);
-      context.stroke();
-    }
+    const place = [box.x + (at[0] / width) * box.width, box.y + (at[1] / height) * box.height];
+    for (const [color, size] of [["white", 3.5], [INK, 1.5]]) ring(context, place, 6, color, size);
   }
 
   // One stacked bar a gate: the shares of its members at the pixel.
@@ -156,7 +115,7 @@ function render({ model, el }) {
     if (box) move([((x - box.x) / box.width) * width, ((y - box.y) / box.height) * height]);
   });
   canvas.addEventListener("keydown", (event) => {
-    const arrow = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    const arrow = ARROWS[event.key];
     if (!arrow) return;
     const step = model.get("maps").stride * (event.shiftKey ? 4 : 1);
     move([at[0] + arrow[0] * step, at[1] + arrow[1] * step]);

@@ -1,7 +1,6 @@
 """The explorer of a mixture of density experts: gate maps on a picture, weights at the pixel under the pointer."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import anywidget
@@ -15,7 +14,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from workbench.data import open_dataset
-from workbench.explore.base import Explorer, slider
+from workbench.explore.base import Explorer, module, slider
 from workbench.explore.ground import picture_bytes
 from workbench.models.base import CountingModel, ModelOutput
 from workbench.plots.basic import show_density, show_image
@@ -27,7 +26,7 @@ from workbench.training.evaluation import inference
 class ExpertsCanvas(anywidget.AnyWidget):
     """The canvas: a picture, maps and the weights at one pixel. See experts.js."""
 
-    _esm = Path(__file__).with_name("experts.js").read_text(encoding="utf-8")
+    _esm = module("canvas.js", "experts.js")
     maps = traitlets.Dict().tag(sync=True)
 
 

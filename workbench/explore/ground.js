@@ -7,16 +7,11 @@ const KEYS =
 
 function render({ model, el }) {
   const root = document.createElement("div");
-  const canvas = document.createElement("canvas");
-  const status = document.createElement("div");
+  const [canvas, status] = page();
   root.className = "workbench-ground";
   root.style.cssText = "background:white;padding:4px;max-width:980px;";
-  canvas.tabIndex = 0;
-  canvas.dataset.lmSuppressShortcuts = "true"; // JupyterLab has commands on the same keys
-  canvas.style.cssText = "display:block;width:100%;touch-action:none;cursor:crosshair;outline-offset:2px;";
-  canvas.setAttribute("role", "application");
-  status.style.cssText = `font:13px system-ui, sans-serif;color:${INK};padding:2px 0 4px 46px;min-height:18px;`;
-  status.setAttribute("aria-live", "polite");
+  canvas.style.touchAction = "none";
+  Object.assign(status.style, { padding: "2px 0 4px 46px", minHeight: "18px" });
   root.append(canvas, status);
   el.append(root);
 
@@ -54,12 +49,12 @@ function render({ model, el }) {
   }
 
   function loadPicture() {
-    const bytes = model.get("picture");
+    const png = model.get("picture");
     picture?.close?.();
     picture = null;
     schedule();
-    if (bytes?.byteLength) {
-      createImageBitmap(new Blob([bytes], { type: "image/png" })).then((bitmap) => { picture = bitmap; schedule(); });
+    if (png?.byteLength) {
+      decoded(png).then((made) => { picture = made; schedule(); });
     }
   }
 
@@ -72,21 +67,15 @@ function render({ model, el }) {
     planned = 0;
     const width = clamp(root.clientWidth - 8, 300, 980);
     place = layout(width, frame);
-    const ratio = window.devicePixelRatio || 1;
-    canvas.width = Math.round(width * ratio);
-    canvas.height = Math.round(place.height * ratio);
-    canvas.style.height = `${place.height}px`;
-    const context = canvas.getContext("2d");
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    context.fillStyle = "white";
-    context.fillRect(0, 0, width, place.height);
+    const context = cleared(canvas, width, place.height);
+    canvas.style.width = "100%";
     const { main, map, scale } = place;
     const colors = model.get("colors");
     if (picture) {
-      context.globalAlpha = 0.45;
+      Object.assign(context, { globalAlpha: 0.45, imageSmoothingEnabled: true });
       context.drawImage(picture, main.x, main.y, main.width, main.height);
-      context.globalAlpha = 1;
-      context.drawImage(heat(frame.density, ...frame.size, frame.top), main.x, main.y, main.width, main.height);
+      Object.assign(context, { globalAlpha: 1, imageSmoothingEnabled: false });
+      context.drawImage(heat(frame.density, frame), main.x, main.y, main.width, main.height);
     } else {
       drawMap(context, main, frame.density, frame);
     }
@@ -96,21 +85,14 @@ function render({ model, el }) {
     text(context, frame.title, main.x, main.y - 9, { font: TITLE });
     if (frame.plan) {
       drawMap(context, map, frame.leaving, frame);
-      context.strokeStyle = SOFT;
-      context.lineWidth = 1;
-      context.strokeRect(map.x - 0.5, map.y - 0.5, map.width + 1, map.height + 1);
+      outline(context, map);
       text(context, "what leaves each cell", map.x, map.y - 9, { font: TITLE });
       drawScale(context, place, frame);
       drawBars(context, place, frame, colors);
     }
     if (cursor && model.get("tool") !== "heads") {
-      context.strokeStyle = INK;
-      context.lineWidth = 1.5;
-      context.setLineDash([4, 3]);
-      context.beginPath();
-      context.arc(main.x + cursor[0] * scale, main.y + cursor[1] * scale, model.get("brush") * scale, 0, 2 * Math.PI);
-      context.stroke();
-      context.setLineDash([]);
+      const at = [main.x + cursor[0] * scale, main.y + cursor[1] * scale];
+      ring(context, at, model.get("brush") * scale, INK, 1.5, [4, 3]);
     }
     status.textContent = frame.status;
     canvas.setAttribute("aria-label", `${frame.title}. ${frame.status} ${KEYS}`);
@@ -202,10 +184,9 @@ function render({ model, el }) {
   canvas.addEventListener("focus", () => { focused = true; });
   canvas.addEventListener("blur", () => { focused = false; });
   canvas.addEventListener("keydown", (event) => {
-    const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
     const step = frame.stride * (event.shiftKey ? 4 : 0.5);
     const [width, height] = limits();
-    const arrow = arrows[event.key];
+    const arrow = ARROWS[event.key];
     const drawing = model.get("tool") !== "heads";
     if (arrow && drawing) {
       cursor ??= [width / 2, height / 2];

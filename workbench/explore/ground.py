@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from workbench.checks import check_choice, check_positive
 from workbench.density import density_map
-from workbench.explore.base import Explorer
+from workbench.explore.base import Explorer, module
 from workbench.explore.examples import EXAMPLES, STRIDE, Example
 from workbench.plots.transport import COLUMN_COLORS
 from workbench.points import cell_centres
@@ -21,13 +20,12 @@ from workbench.tensor_checks import check_not_negative, check_points, check_tens
 
 TOOLS = ("heads", "paint", "erase")
 OWN = "your own"
-_HERE = Path(__file__).parent
 
 
 class GroundCanvas(anywidget.AnyWidget):
     """The canvas in the browser (ground.js): it draws the frame that Python sends, and sends back the edits."""
 
-    _esm = "\n".join((_HERE / name).read_text(encoding="utf-8") for name in ("ground_drawing.js", "ground.js"))
+    _esm = module("canvas.js", "ground_drawing.js", "ground.js")
     frame = traitlets.Dict().tag(sync=True)
     colors = traitlets.List(list(COLUMN_COLORS)).tag(sync=True)
     tool = traitlets.Enum(TOOLS, "heads").tag(sync=True)

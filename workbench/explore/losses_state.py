@@ -13,7 +13,7 @@ from workbench.study.descent import descent
 
 USUAL: dict[str, dict[str, Any]] = {"generalized": {"cost_offset": 1.0}}
 """Without the offset a person found exactly costs more than one missed, see :class:`GeneralizedLoss`."""
-FLOOR = 1e-4  # people per cell that descent begins from at least: a cell of zero would stay zero
+FLOOR = 1e-4  # the least density that descent begins with, people per cell: a cell of zero would stay zero
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from torch import Tensor
 from workbench.checks import check_positive, check_whole
 from workbench.transport import TransportPlan, cost_matrix, sinkhorn, sinkhorn_iterations
 
-SHOWN = 0.98  # share of the moved mass that is drawn
-MOST_LINKS = 1500
+# Share of the moved mass that is drawn, and the most links for it. In the examples 206 to 601 links hold that share up
+# to epsilon = .01. Above .1 the plan is so blurred that 1,500 links hold 28 to 82 % at epsilon = 1.
+SHOWN, MOST_LINKS = 0.98, 1500
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,8 @@ def solve(
         points: (N, 2), image pixels.
         setting: cost, epsilon, tau and how far to iterate.
         stride: side of a cell in image pixels.
-        previous: a plan for nearly the same problem. Its potential is a good start, as a slider moves in small steps.
+        previous: a plan for nearly the same problem, whose potential is the start. A slider moves in small steps: on
+            the examples this takes a third to a seventh of the time.
     """
     height, width = density.shape
     a, b = density.flatten(), density.new_ones(len(points))
@@ -135,6 +137,7 @@ def _converged(cost: Tensor, a: Tensor, b: Tensor, setting: PlanSetting, previou
     options: dict[str, Any] = {"epsilon": setting.epsilon, "tau": setting.tau, "tolerance": 1e-5}
     if previous is not None and previous.setting.iterations is None and len(previous.b) == len(b):
         start = previous.plan.column_potential
+        # on the examples 2 or 3 iterations are enough, 6 at most
         plan = sinkhorn(cost, a, b, **options, max_iterations=8, column_potential=start)
         if plan.converged:
             return plan

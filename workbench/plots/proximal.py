@@ -13,20 +13,13 @@ from workbench.plots.basic import BLUE, GREY, ORANGE, show_map
 def show_borders(
     ax: Axes, owner: Int[Tensor, "h w"], *, stride: float = 1, color: str = "white", width: float = 1.0
 ) -> Axes:
-    """Draw the borders between the cells of different annotations, in image pixels.
+    """Draw the borders between the cells of different annotations in image pixels, ``width`` points wide.
 
-    Args:
-        ax: with a picture or a map on it.
-        owner: (H, W), which annotation each cell belongs to.
-        stride: side of a cell in image pixels.
-        color: of the borders.
-        width: of the borders in points.
+    ``owner`` (H, W) is the number of the annotation that each cell belongs to.
     """
     of = owner.detach().cpu().numpy()
-    row, column = np.nonzero(of[:, 1:] != of[:, :-1])
-    upright = [[(c + 1, r), (c + 1, r + 1)] for r, c in zip(row, column, strict=True)]
-    row, column = np.nonzero(of[1:] != of[:-1])
-    level = [[(c, r + 1), (c + 1, r + 1)] for r, c in zip(row, column, strict=True)]
+    upright = [[(c + 1, r), (c + 1, r + 1)] for r, c in np.argwhere(of[:, 1:] != of[:, :-1])]
+    level = [[(c, r + 1), (c + 1, r + 1)] for r, c in np.argwhere(of[1:] != of[:-1])]
     segments = list(np.array([*upright, *level], dtype=float).reshape(-1, 2, 2) * stride)
     ax.add_collection(LineCollection(segments, colors=color, linewidths=width), autolim=False)
     return ax
@@ -41,15 +34,9 @@ def show_projection(
     title: str = "",
     legend: bool = False,
 ) -> Axes:
-    """Draw one patch in a row: its density as bars, arrows to the proximal map p*, the cost as a line.
+    """Draw the cells of a patch in a row: the density ``a`` as bars, arrows to ``target`` p*, the cost as a line.
 
-    Args:
-        ax: empty.
-        density: (n,) a, people per cell.
-        target: (n,) p*, people per cell.
-        cost: (n,) of each cell; without a unit.
-        title: of the axes.
-        legend: whether to name the three.
+    Density and target are people per cell; the cost has no unit.
     """
     a, p, c = (values.detach().cpu().numpy() for values in (density, target, cost))
     cells = np.arange(1, len(a) + 1)

@@ -3,9 +3,11 @@
 Columns (annotations) have one colour each, the same in every figure: see :func:`column_color`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
@@ -45,18 +47,31 @@ def show_masses(
         color: of the filled bars.
         labels: names of the outlined and of the filled bars in a legend.
     """
+    moved = given if moved is None else moved
     check_tensor(places, "places", shape=(None,))
     check_tensor(given, "given", shape=(len(places),))
-    moved = given if moved is None else moved
     check_tensor(moved, "moved", shape=(len(places),))
     if width is None:
         width = 0.8 * float(places.sort().values.diff().min()) if len(places) > 1 else 0.8
-    x = _array(places)
-    ax.bar(x, _array(moved), width, color=color, label=labels[1] or None)
-    # drawn after, so that the outline stays visible inside a higher bar
-    ax.bar(x, _array(given), width, facecolor="none", edgecolor="black", linewidth=0.9, label=labels[0] or None)
+    _bars(ax.bar, places, given, moved, width, color=color, labels=labels)
     ax.set_ylim(0, None)
     return ax
+
+
+def _bars(
+    draw: Callable[..., Any],
+    places: Any,
+    given: Tensor,
+    moved: Tensor,
+    width: float,
+    *,
+    color: str | Sequence[str],
+    labels: tuple[str, str] = ("", ""),
+) -> None:
+    """Filled bars, and over them the outlines, which so stay visible inside a higher bar."""
+    draw(_array(places), _array(moved), width, color=color, label=labels[1] or None)
+    look = {"facecolor": "none", "edgecolor": "black", "linewidth": 0.9}
+    draw(_array(places), _array(given), width, **look, label=labels[0] or None)
 
 
 def show_plan_matrix(
@@ -90,11 +105,8 @@ def show_plan_matrix(
     drawn = ax.imshow(_array(matrix.T), cmap="magma", vmin=0, vmax=most, aspect="auto", interpolation="nearest")
     ax.set(xlabel="cell $i$", ylabel="annotation $j$", yticks=range(m))
     top, right = ax.inset_axes((0, 1.04, 1, 0.34), sharex=ax), ax.inset_axes((1.02, 0, 0.16, 1), sharey=ax)
-    cells, columns = np.arange(n), np.arange(m)
-    top.bar(cells, _array(matrix.sum(1)), 0.8, color=GREY)
-    top.bar(cells, _array(a), 0.8, facecolor="none", edgecolor="black", linewidth=0.8)
-    right.barh(columns, _array(matrix.sum(0)), 0.6, color=[column_color(column) for column in range(m)])
-    right.barh(columns, _array(b), 0.6, facecolor="none", edgecolor="black", linewidth=0.8)
+    _bars(top.bar, torch.arange(n), a, matrix.sum(1), 0.8, color=GREY)
+    _bars(right.barh, torch.arange(m), b, matrix.sum(0), 0.6, color=[column_color(column) for column in range(m)])
     for side in (top, right):
         side.tick_params(labelbottom=False, labelleft=False, left=False, bottom=False)
         side.spines[["top", "right"]].set_visible(False)
@@ -113,29 +125,18 @@ def show_plan_links(
 ) -> Axes:
     """Draw a plan on a line: from each cell (above) to each annotation (below) a link as wide as the mass.
 
-    Args:
-        ax: where to.
-        matrix: (n, m), the plan.
-        cells: (n,), positions of the cells.
-        points: (m,), positions of the annotations.
-        width: of a link that moves a mass of one, in points.
+    ``cells`` (n,) and ``points`` (m,) are positions; ``width`` is that of a link which moves a mass of one, in points.
     """
     check_tensor(matrix, "matrix", shape=(None, None))
     check_tensor(cells, "cells", shape=(matrix.shape[0],))
     check_tensor(points, "points", shape=(matrix.shape[1],))
     mass, above, below = _array(matrix), _array(cells), _array(points)
     for column, place in enumerate(below):
-        links = [((x, 1.0), (place, 0.0)) for x in above]
-        ax.add_collection(
-            LineCollection(
-                links,
-                linewidths=width * mass[:, column],
-                colors=column_color(column),
-                alpha=0.55,
-                capstyle="butt",
-            )
-        )
-        ax.plot(place, 0, marker="v", markersize=9, color=column_color(column), clip_on=False)
+        color = column_color(column)
+        ends = [((x, 1.0), (place, 0.0)) for x in above]
+        links = LineCollection(ends, linewidths=width * mass[:, column], colors=color, alpha=0.55, capstyle="butt")
+        ax.add_collection(links)
+        ax.plot(place, 0, marker="v", markersize=9, color=color, clip_on=False)
     ax.set(ylim=(0, 1), yticks=[])
     ax.spines[["top", "left", "right"]].set_visible(False)
     return ax
@@ -162,7 +163,6 @@ def show_plan_arrows(
         length: of the arrow of the mass ``most``, in the unit of the coordinates.
         most: a mass; the plan's largest if None.
     """
-    check_tensor(matrix, "matrix", shape=(None, None))
     check_points(cells, "cells")
     check_points(points)
     check_tensor(matrix, "matrix", shape=(len(cells), len(points)))
@@ -172,26 +172,18 @@ def show_plan_arrows(
     if most is None:
         most = max(float(matrix.max()), 1e-12) if matrix.numel() else 1.0
     check_positive(most, "most")
+    look: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": 1}
     for column, point in enumerate(_array(points)):
+        color = column_color(column)
         away = point - start
         distance = np.linalg.norm(away, axis=1, keepdims=True)
         size = length * mass[:, column] / most
-        here, shown = distance[:, 0] == 0, size > 0.02 * length
+        here, shown = distance[:, 0] == 0, size > 0.02 * length  # a shorter arrow would be all head
         step = size[:, None] * away / np.where(distance > 0, distance, 1)
         kept = shown & ~here
-        ax.quiver(
-            *start[kept].T,
-            *step[kept].T,
-            color=column_color(column),
-            angles="xy",
-            scale_units="xy",
-            scale=1,
-            width=0.008,
-            headwidth=4,
-            headlength=5,
-        )
+        ax.quiver(*start[kept].T, *step[kept].T, color=color, width=0.008, headwidth=4, headlength=5, **look)
         disc = start[shown & here]
-        ax.scatter(disc[:, 0], disc[:, 1], s=60 * mass[shown & here, column] / most, color=column_color(column))
+        ax.scatter(disc[:, 0], disc[:, 1], s=60 * mass[shown & here, column] / most, color=color)
     return ax
 
 
@@ -212,29 +204,16 @@ def show_plan_column(
     column: int,
     size: tuple[int, int],
     points: Float[Tensor, "m 2"],
-    *,
-    stride: float = 1,
-    title: str = "",
-    most: float | None = None,
+    **options: Any,
 ) -> AxesImage:
     """Draw one column of a plan as a map with its annotation: the density map of one person (GL Fig. 2d, e).
 
-    Args:
-        ax: where to, image pixels.
-        matrix: (H W, m), the plan, cells row by row.
-        column: which annotation.
-        size: (H, W) of the map in cells.
-        points: (m, 2), image pixels.
-        stride: side of a cell in image pixels.
-        title: of the axes.
-        most: the mass that has the brightest colour.
-
-    Returns:
-        The drawn map, for a colour bar in people per cell.
+    ``matrix`` is (H W, m), cells row by row, and ``size`` is (H, W); options and result as of
+    :func:`workbench.plots.basic.show_density`.
     """
     height, width = size
     check_tensor(matrix, "matrix", shape=(height * width, len(points)))
-    drawn = show_density(ax, matrix[:, column].reshape(size), stride=stride, title=title, most=most)
+    drawn = show_density(ax, matrix[:, column].reshape(size), **options)
     show_annotations(ax, points[column : column + 1], first=column)
     return drawn
 
