@@ -6,7 +6,7 @@ from workbench.metrics import per_level
 from workbench.reports.published import read_published
 from workbench.sampling import SAMPLERS, build_sampler
 from workbench.study.strategies import (
-    LEVELS,
+    PATCH_LEVELS,
     PUBLISHED,
     STRATEGIES,
     group_averaged_mae,
@@ -61,4 +61,4 @@ def test_every_group_weighs_the_same():
 
 
 def test_levels_take_every_count():
-    assert set(per_level([0, 10, 11, 40, 41, 500], [0] * 6, LEVELS)) == set(LEVELS)
+    assert set(per_level([0, 10, 11, 40, 41, 500], [0] * 6, PATCH_LEVELS)) == set(PATCH_LEVELS)

@@ -51,23 +51,18 @@ def people_against_epsilon(
     rows = []
     for epsilon in epsilons:
         check_positive(epsilon, "epsilon", zero=True)
-        counts = {}
-        for objective in ("over", "under"):
-            task = counting(objective)
-            parts = []
-            for index in torch.arange(len(x)).split(batch_size):
-                moved = pgd(model, x[index], take(points, index), epsilon, steps=steps, task=task)
-                parts.append(counted(model, moved, batch_size=batch_size))
-            counts[objective] = torch.cat(parts)
-        more, fewer = counts["over"] - clean, clean - counts["under"]
-        errors = torch.stack([(count - truth).abs() for count in counts.values()])
-        rows.append(
-            {
-                "epsilon": epsilon,
-                "more": float(more.mean()),
-                "fewer": float(fewer.mean()),
-                "error": float(errors.amax(dim=0).mean()),
-                "per_epsilon": float((more + fewer).mean()) / (2 * epsilon) if epsilon else 0.0,
-            }
-        )
+        counts = []
+        for task in (counting("over"), counting("under")):
+            parts = torch.arange(len(x)).split(batch_size)
+            moved = [pgd(model, x[part], take(points, part), epsilon, steps=steps, task=task) for part in parts]
+            counts.append(counted(model, torch.cat(moved), batch_size=batch_size))
+        more, fewer = counts[0] - clean, clean - counts[1]
+        row = {
+            "epsilon": epsilon,
+            "more": float(more.mean()),
+            "fewer": float(fewer.mean()),
+            "error": float((torch.stack(counts) - truth).abs().amax(dim=0).mean()),
+            "per_epsilon": float((more + fewer).mean()) / (2 * epsilon) if epsilon else 0.0,
+        }
+        rows.append(row)
     return rows

@@ -4,6 +4,7 @@ An attack is a function of (model, x, y) that returns inputs within its budget o
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -19,11 +20,7 @@ Attack = Callable[[Model, Tensor, Targets], Tensor]
 
 def with_budget(attack: Callable[..., Tensor], epsilon: float, **options: Any) -> Attack:
     """An attack of (model, x, y, epsilon), as :func:`workbench.adversarial.pgd` is, with its budget and options."""
-
-    def attack_within(model: Model, x: Tensor, y: Targets) -> Tensor:
-        return attack(model, x, y, epsilon, **options)
-
-    return attack_within
+    return lambda model, x, y: attack(model, x, y, epsilon, **options)
 
 
 class Accuracy(NamedTuple):
@@ -147,22 +144,19 @@ def worst_case(
     """
     check_positive(epsilon, "epsilon", zero=True)
     check_choice(norm, ("linf", "l2"), "norm")
+    order = torch.inf if norm == "linf" else 2
 
-    def within(name: str, attack: Attack) -> Attack:
-        def held(model: Model, images: Tensor, targets: Targets) -> Tensor:
-            moved = attack(model, images, targets)
-            offset = flat(moved.detach() - images)
-            far = offset.abs().amax(dim=1) if norm == "linf" else offset.norm(dim=1)
-            if float(far.max()) > epsilon + 1e-5:  # room for rounding
-                raise ValueError(f"attack {name!r} goes {float(far.max()):g} far, expected at most {epsilon:g}")
-            return moved
-
-        return held
+    def within(name: str, model: Model, images: Tensor, targets: Targets) -> Tensor:
+        moved = attacks[name](model, images, targets)
+        far = float(flat(moved.detach() - images).norm(order, dim=1).max())
+        if far > epsilon + 1e-5:  # room for rounding
+            raise ValueError(f"attack {name!r} goes {far:g} far, expected at most {epsilon:g}")
+        return moved
 
     alive = withstands(model, x, y, task=task)
     found = {"clean": wilson(int(alive.sum()), len(alive))}
-    for name, attack in attacks.items():
-        right = withstands(model, x, y, within(name, attack), task=task)
+    for name in attacks:
+        right = withstands(model, x, y, partial(within, name), task=task)
         found[name] = wilson(int(right.sum()), len(right))
         alive &= right
     return found | {"all": wilson(int(alive.sum()), len(alive))}

@@ -30,16 +30,14 @@ class LossesExplorer(GroundExplorer):
 
     Args:
         losses: names, or losses built for the map's stride; or a mapping of titles to losses.
-        density: (H, W), people per cell; with ``points``, what it begins with instead of an example.
-        points: (N, 2), image pixels.
-        stride: side of a cell in image pixels.
+        density: this, ``points`` and ``stride`` as in :class:`workbench.explore.ground.GroundExplorer`.
+        points: see ``density``.
+        stride: see ``density``.
         steps: of the descent.
 
     Attributes:
         losses: by name.
-        ground: density and heads, see :class:`workbench.explore.ground.Ground`.
         found: the terms and the gradient of each loss.
-        controls: the sliders and menus by name.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """Losses of one density and the same heads: their terms, their gradients, and where descent leads."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +35,7 @@ class LossAt:
 
 
 def named_losses(losses: Sequence[str | CrowdLoss] | Mapping[str, CrowdLoss], stride: float) -> dict[str, CrowdLoss]:
-    """Losses by name; those given by their name alone are built as their papers have them.
+    """Losses by name; those given by their name alone are built with the default options and ``USUAL``.
 
     Raises:
         TypeError: an entry is neither a name nor a loss.
@@ -72,31 +72,18 @@ def loss_at(loss: CrowdLoss, density: Float[Tensor, "h w"], points: Float[Tensor
 
 
 class Descents:
-    """Descent on the density under several losses at once, as far as somebody has watched it.
+    """Descent on the density under several losses at once, computed as far as it has been asked for.
 
-    Args:
-        losses: by name.
-        points: (N, 2), image pixels.
-        start: (H, W), people per cell; where it is nearly empty it is raised to ``FLOOR``.
-        steps: of each descent.
-        rate: of each descent, see :func:`workbench.study.descent.descend`.
+    Arguments as of :func:`workbench.study.descent.descent`; densities of ``start`` below ``FLOOR`` are raised to it.
     """
 
     def __init__(
-        self,
-        losses: Mapping[str, CrowdLoss],
-        points: Float[Tensor, "n 2"],
-        start: Float[Tensor, "h w"],
-        *,
-        steps: int,
-        rate: float = 0.05,
+        self, losses: Mapping[str, CrowdLoss], points: Float[Tensor, "n 2"], start: Float[Tensor, "h w"], *, steps: int
     ) -> None:
         start = start.clamp(min=FLOOR)
         self.steps = steps
         self._maps: dict[str, list[Tensor]] = {name: [start] for name in losses}
-        self._running: dict[str, Iterator[Tensor]] = {
-            name: descent(loss, points, start, steps=steps, rate=rate) for name, loss in losses.items()
-        }
+        self._running = {name: descent(loss, points, start, steps=steps) for name, loss in losses.items()}
 
     def after(self, steps: int) -> dict[str, Float[Tensor, "h w"]]:
         """The map of each loss after so many steps; what was computed before is kept."""

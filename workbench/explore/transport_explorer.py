@@ -26,17 +26,11 @@ AXES_HEIGHT = 4.9 * 72  # of the map in the figure, in points: the links' width 
 class TransportExplorer(GroundExplorer):
     """A map of density and heads with the transport plan between them.
 
-    Args:
-        density: (H, W), people per cell; with ``points``, what it begins with instead of an example.
-        points: (N, 2), image pixels.
-        stride: side of a cell in image pixels.
-        picture: (3, H, W) or (1, H, W) in [0, 1], shown below the density.
-        setting: where the sliders begin.
+    Arguments and errors are those of :class:`workbench.explore.ground.GroundExplorer`; ``setting`` is where the sliders
+    begin.
 
     Attributes:
-        ground: density and heads, see :class:`workbench.explore.ground.Ground`.
         solved: the plan that is shown.
-        controls: the sliders and menus by name.
     """
 
     size = (10, 5.6)

@@ -17,7 +17,7 @@ from workbench.io.files import atomic_write
 from workbench.io.text import TABLE_COSTS, comma_hint, is_number, read_text
 from workbench.tensor_checks import check_not_negative, check_points, check_tensor
 
-LEVELS = ("10^0 to 10^1", "10^1 to 10^2", "10^2 to 10^3", "10^3 to 10^4", "10^4 to 10^5", "10^5 and up")
+AREA_LEVELS = ("10^0 to 10^1", "10^1 to 10^2", "10^2 to 10^3", "10^3 to 10^4", "10^4 to 10^5", "10^5 and up")
 """NWPU-Crowd's levels of a head's area in square pixels."""
 
 
@@ -29,7 +29,7 @@ class Heads:
         points: (N, 2), x then y, image pixels.
         sigma_small: (N,), the smaller matching radius in pixels.
         sigma_large: (N,), the larger one.
-        level: (N,), level of the head's area, an index into ``LEVELS``.
+        level: (N,), level of the head's area, an index into ``AREA_LEVELS``.
 
     Raises:
         TypeError: not tensors of numbers.
@@ -48,9 +48,9 @@ class Heads:
             check_not_negative(values, name)
         if self.level.shape != (len(self.points),) or self.level.is_floating_point():
             raise ValueError(f"level has shape {tuple(self.level.shape)}, expected {len(self.points)} whole numbers")
-        if len(self.level) and not 0 <= int(self.level.min()) <= int(self.level.max()) < len(LEVELS):
+        if len(self.level) and not 0 <= int(self.level.min()) <= int(self.level.max()) < len(AREA_LEVELS):
             found = f"{int(self.level.min())} to {int(self.level.max())}"
-            raise ValueError(f"level holds {found}, expected 0 to {len(LEVELS) - 1}")
+            raise ValueError(f"level holds {found}, expected 0 to {len(AREA_LEVELS) - 1}")
 
     def __len__(self) -> int:
         return len(self.points)
@@ -74,7 +74,7 @@ def heads_of_boxes(points: Float[Tensor, "n 2"], boxes: Float[Tensor, "n 4"]) ->
         raise ValueError("boxes hold negative widths or heights, expected x1 <= x2 and y1 <= y2")
     area = (width * height).clamp(min=1)
     # (log10 of a power of ten may round down)
-    level = (area[:, None] >= 10.0 ** torch.arange(1, len(LEVELS)).to(area)).sum(1)
+    level = (area[:, None] >= 10.0 ** torch.arange(1, len(AREA_LEVELS)).to(area)).sum(1)
     small = (torch.minimum(width, height) / 2).floor()
     return Heads(points, small.to(points), (torch.hypot(width, height) / 2).floor().to(points), level)
 
@@ -185,7 +185,7 @@ def _numbers(fields: list[str], width: int, known: bool) -> np.ndarray:
     if width == 5:
         if len(numbers) and (numbers[:, 2:4] < 0).any():
             raise ValueError(f"found a radius of {numbers[:, 2:4].min():g}, expected values >= 0")
-        wrong = ~np.isin(numbers[:, 4], np.arange(len(LEVELS)))
+        wrong = ~np.isin(numbers[:, 4], np.arange(len(AREA_LEVELS)))
         if wrong.any():
-            raise ValueError(f"found level {numbers[wrong, 4][0]:g}, expected 0 to {len(LEVELS) - 1}")
+            raise ValueError(f"found level {numbers[wrong, 4][0]:g}, expected 0 to {len(AREA_LEVELS) - 1}")
     return numbers

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from workbench.checks import check_choice
 from workbench.io.extras import need
-from workbench.localization.formats import LEVELS, Heads
+from workbench.localization.formats import AREA_LEVELS, Heads
 from workbench.localization.matching import first_matched, match_points, matched_counts
 from workbench.tensor_checks import check_tensor
 
@@ -151,14 +151,14 @@ def nwpu_scores(
     """
     check_choice(sigma, SIGMAS, "sigma")
     total = Detection(0, 0, 0)
-    found, there = torch.zeros(len(LEVELS), dtype=torch.long), torch.zeros(len(LEVELS), dtype=torch.long)
+    found, there = torch.zeros(len(AREA_LEVELS), dtype=torch.long), torch.zeros(len(AREA_LEVELS), dtype=torch.long)
     for ours, heads in _images(predicted, truth, progress, f"{sigma} sigma"):
         radius = heads.sigma_large if sigma == "large" else heads.sigma_small
         matching = match_points(ours, heads.points, radius)
         total += detection(len(matching), len(ours), len(heads))
-        found += torch.bincount(heads.level[matching.truth].cpu(), minlength=len(LEVELS))
-        there += torch.bincount(heads.level.cpu(), minlength=len(LEVELS))
-    rows = zip(LEVELS, found.tolist(), there.tolist(), strict=True)
+        found += torch.bincount(heads.level[matching.truth].cpu(), minlength=len(AREA_LEVELS))
+        there += torch.bincount(heads.level.cpu(), minlength=len(AREA_LEVELS))
+    rows = zip(AREA_LEVELS, found.tolist(), there.tolist(), strict=True)
     return NwpuScores(total, {name: (hits, people) for name, hits, people in rows if people})
 
 

@@ -33,12 +33,8 @@ def show_margins(
 ) -> Axes:
     """Draw the distribution of margins of several models as outlines (LA fig. 9 and 10).
 
-    Args:
-        ax: where to draw.
-        margins: by the model's name; what lies above ``most`` is drawn in the last bin.
-        epsilon: the training's radius, as a line.
-        most: right end of the axis.
-        bins: number of bins.
+    The axis ends at ``most``, and margins above it are in the last bin. ``epsilon``, the radius of the training, is
+    drawn as a line.
     """
     edges = np.linspace(0, most, bins + 1)
     for (label, values), color, style in zip(margins.items(), CYCLE, STYLES, strict=False):

@@ -72,12 +72,8 @@ def show_regions(
 ) -> Axes:
     """Frame the regions that relative local counting compares, with their places in its list, in image pixels.
 
-    Args:
-        ax: with the image on it.
-        places: regions counted row by row, in the list's order.
-        grid: (rows, columns) of regions.
-        side: of a region in image pixels.
-        color: of frames and numbers.
+    ``places`` are the regions' numbers, row by row in a ``grid`` of (rows, columns), in the list's order; ``side`` is
+    that of a region in image pixels.
     """
     for rank, place in enumerate(places.tolist(), start=1):
         row, column = divmod(place, grid[1])

@@ -30,7 +30,7 @@ STRATEGIES = {
 }
 """The rows of Table 6, and the samplers that they stand for."""
 
-LEVELS = {"sparse": (0, 10), "medium": (11, 40), "dense": (41, float("inf"))}
+PATCH_LEVELS = {"sparse": (0, 10), "medium": (11, 40), "dense": (41, float("inf"))}
 """Density levels of the imbalanced scenes: people in the image."""
 
 PUBLISHED = {
