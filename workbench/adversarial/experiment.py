@@ -22,6 +22,7 @@ from workbench.adversarial import fgsm, pgd
 from workbench.adversarial.robustness import Accuracy, robustness, with_budget
 from workbench.adversarial.training import Recipe, fit
 from workbench.data import open_dataset
+from workbench.io.lock import own_folder
 from workbench.models.classifiers import Classifier, build_classifier
 from workbench.models.state_files import write_state
 from workbench.models.weights import load_weights
@@ -131,6 +132,19 @@ def run_arm(config: AdversarialConfig, root: str | Path, *, on_epoch: Any = None
     """
     name = f"{config.model}-{config.dataset}-adversarial"
     return once(name, config.identity, root, lambda folder: _run(config, folder, on_epoch), code=__name__)
+
+
+def configure(*, dataset: str = "digits", **options: Any) -> AdversarialConfig:
+    """The configuration of a cell of a sweep: :func:`protocol` with what the cell sets."""
+    return protocol(dataset, **options)
+
+
+def run_experiment(config: AdversarialConfig, folder: str | Path, *, on_epoch: Any = None) -> Record:
+    """Train and evaluate in ``folder``; a run that was stopped there goes on, one that had ended gives its record."""
+    folder = Path(folder)
+    with own_folder(folder, again=True):
+        kept = folder / "record.json"
+        return read_record(kept) if kept.exists() else _run(config, folder, on_epoch)
 
 
 def _run(config: AdversarialConfig, folder: Path, on_epoch: Any) -> Record:

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from workbench import __version__
-from workbench.commands import data, evaluate, lab, notebooks, predict, score, sweep, training
+from workbench.commands import data, evaluate, lab, notebooks, predict, reference, score, sweep, training
 from workbench.commands.output import MISTAKE, complain
 
 INTERRUPTED = 130
@@ -42,6 +42,8 @@ app = typer.Typer(
 )
 datasets = typer.Typer(no_args_is_help=True, help="The data sets: what there is, and whether a copy is whole.")
 app.add_typer(datasets, name="data")
+references = typer.Typer(no_args_is_help=True, help="The project's own measurements: make them, repeat some.")
+app.add_typer(references, name="reference")
 
 
 def _version(wanted: bool) -> bool:
@@ -69,6 +71,8 @@ app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
 app.command("score")(score.score)
 app.command("lab")(lab.lab)
+references.command("run")(reference.run)
+references.command("check")(reference.check)
 datasets.command("list")(data.list_datasets)
 datasets.command("check")(data.check)
 datasets.command("prepare")(data.prepare)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from workbench.io.files import check_regular
 from workbench.runs.record import read_record
@@ -28,12 +28,22 @@ FACTORS = (
 
 
 class Measurement(NamedTuple):
-    """One trained network: its configuration, its scores, and the newest record that says so."""
+    """One trained network.
+
+    Attributes:
+        config: of the training, :class:`workbench.training.config.Config` or, of a classifier,
+            :class:`workbench.adversarial.experiment.AdversarialConfig`.
+        metrics: its scores.
+        record: the newest file that says so.
+        started: when, in UTC.
+        origin: the reader's own run, or a row of the reference records.
+    """
 
     config: dict[str, Any]
     metrics: dict[str, float]
     record: Path
     started: str
+    origin: Literal["own", "reference"] = "own"
 
     @property
     def seed(self) -> int:

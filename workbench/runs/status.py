@@ -102,6 +102,7 @@ class Job(BaseModel):
 
     Attributes:
         name: of the run.
+        kind: what runs, a notebook or a training, see :data:`workbench.sweeps.plan.TRAININGS`.
         notebook: path of the notebook; None for a training.
         folder: where the run's files go.
         parameters: values in the types that the notebook declares, or the configuration of the training.
@@ -109,6 +110,7 @@ class Job(BaseModel):
     """
 
     name: str
+    kind: str = "notebook"
     notebook: Path | None
     folder: Path
     parameters: dict[str, Any]

@@ -82,7 +82,7 @@ def _changed(cell: Cell) -> str:
     """What has changed since the cell was planned, "" if nothing: its name would no longer be right."""
     if cell.notebook is not None and notebook_digest(cell.notebook) != cell.source:
         return f"{cell.notebook.name} changed"
-    if code_digest(cell.notebook) != cell.code:
+    if code_digest(cell.kind, cell.notebook) != cell.code:
         return "the package's code changed (or differs on this machine)"
     return ""
 
@@ -94,7 +94,14 @@ def _attempt(cell: Cell, execute: Callable[[Job], Status]) -> Outcome:
             shutil.rmtree(left, ignore_errors=True)
     write_json(cell.folder / "cell.json", cell.model_dump(mode="json", exclude={"folder"}))
     work = cell.folder / ("work-train" if cell.notebook is None else f"work-{uuid4().hex[:8]}")
-    job = Job(name=cell.title, notebook=cell.notebook, folder=work, parameters=cell.parameters, timeout=cell.timeout)
+    job = Job(
+        name=cell.title,
+        kind=cell.kind,
+        notebook=cell.notebook,
+        folder=work,
+        parameters=cell.parameters,
+        timeout=cell.timeout,
+    )
     status = execute(job)
     seconds = time.perf_counter() - begun
     if status.state in ("died", "interrupted"):

@@ -3,7 +3,7 @@
 ::
 
     name: losses
-    run: 500_benchmark        # a notebook, or "train"
+    run: 500_benchmark        # a notebook, "train" or "adversarial"
     preset: smoke             # of a notebook
     fixed: {dataset: scenes}  # the same in every cell
     cells:                    # one by one; a single empty one if left out

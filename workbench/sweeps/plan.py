@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,9 +14,11 @@ from pydantic import BaseModel, ConfigDict
 from workbench.io.project import find_notebook
 from workbench.io.source import imported, source_digest
 from workbench.runs.parameters import read_notebook, read_parameters, typed_parameters
+from workbench.runs.record import Record
 from workbench.sweeps.grid import Grid, combinations
 
-TRAIN = "train"
+TRAININGS = {"train": "workbench.training.experiment", "adversarial": "workbench.adversarial.experiment"}
+"""What a grid can train besides notebooks, and the module that does it."""
 LABEL_LENGTH = 60
 
 
@@ -36,7 +39,7 @@ class Cell(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    kind: Literal["notebook", "train"]
+    kind: Literal["notebook", "train", "adversarial"]
     notebook: Path | None
     parameters: dict[str, Any]
     given: dict[str, Any]
@@ -54,7 +57,9 @@ class Cell(BaseModel):
     @property
     def title(self) -> str:
         """What runs."""
-        return f"{self.parameters['model']}-{self.parameters['loss']}" if self.notebook is None else self.notebook.stem
+        if self.notebook is not None:
+            return self.notebook.stem
+        return f"{self.parameters['model']}-{self.parameters.get('loss', self.parameters['dataset'])}"
 
 
 def plan(grid: Grid, out: str | Path, *, beside: Path | None = None) -> list[Cell]:
@@ -69,13 +74,13 @@ def plan(grid: Grid, out: str | Path, *, beside: Path | None = None) -> list[Cel
         FileNotFoundError: there is no such notebook.
         ValueError: a parameter is not known or does not fit, or two cells are the same; one line says every problem.
     """
-    planned = _trainings(grid) if grid.run == TRAIN else _notebooks(grid, beside)
+    planned = _trainings(grid) if grid.run in TRAININGS else _notebooks(grid, beside)
     home = Path(out).resolve() / "cells"
     known = {path.name.rpartition("-")[2]: path for path in home.iterdir()} if home.is_dir() else {}
     cells: dict[str, Cell] = {}
     code = ""
     for given, label, identity, values in planned:
-        code = code or code_digest(values["notebook"])
+        code = code or code_digest(values["kind"], values["notebook"])
         digest = hashlib.sha256(json.dumps([identity, code], sort_keys=True).encode()).hexdigest()[:12]
         if digest in cells:
             raise ValueError(f"grid {grid.name} has the same cell twice: {given}")
@@ -124,10 +129,10 @@ def notebook_digest(notebook: str | Path) -> str:
     return hashlib.sha256(json.dumps(_code(notebook)).encode()).hexdigest()
 
 
-def code_digest(notebook: str | Path | None) -> str:
-    """A digest of the package's code that a notebook, or a training if None, can import."""
+def code_digest(kind: str, notebook: str | Path | None) -> str:
+    """A digest of the package's code that a training of this kind, or a notebook, can import."""
     if notebook is None:
-        return source_digest("workbench.training.experiment")
+        return source_digest(TRAININGS[kind])
     roots = {"workbench"}
     for source in _code(notebook):
         python = "\n".join(line for line in source.splitlines() if not line.lstrip().startswith(("%", "!")))
@@ -141,30 +146,41 @@ def _code(notebook: str | Path) -> list[str]:
 
 
 def _trainings(grid: Grid) -> Iterator[Planned]:
-    from workbench.training.config import build_config, check_config
-
     if grid.preset is not None:
         raise ValueError(f"grid {grid.name}: preset belongs to notebooks, expected none for a training")
+    configure = import_module(TRAININGS[grid.run]).configure
     configs = []
     problems: dict[str, None] = {}
     cells = list(combinations(grid))
     for given in cells:
         try:
-            config = build_config(**nested(given))
-            check_config(config)
-            configs.append(config)
+            configs.append(configure(**nested(given)))
         except ValueError as error:
             problems[str(error)] = None
     if problems:
         raise ValueError(f"grid {grid.name}: {'; '.join(problems)}")
     for given, config in zip(cells, configs, strict=True):
-        label = f"{config.model}-{config.loss}-{config.sampler}-{config.seed}"
+        parameters = config.model_dump(mode="json")
+        names = [parameters[part] for part in ("model", "loss", "sampler", "seed") if part in parameters]
         yield (
             given,
-            label,
-            ["train", config.identity],
-            {"kind": "train", "notebook": None, "source": "", "parameters": config.model_dump(mode="json")},
+            "-".join(map(str, names)),
+            [grid.run, config.identity],
+            {"kind": grid.run, "notebook": None, "source": "", "parameters": parameters},
         )
+
+
+def train(kind: str, parameters: Mapping[str, Any], folder: Path) -> Record:
+    """Train in ``folder``, from its checkpoint where there is one.
+
+    Args:
+        kind: a name of :data:`TRAININGS`.
+        parameters: the configuration.
+        folder: of the run.
+    """
+    experiment = import_module(TRAININGS[kind])
+    record: Record = experiment.run_experiment(experiment.configure(**parameters), folder)
+    return record
 
 
 def nested(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from threading import Lock, Thread
 
 from workbench.io.lock import FolderInUseError, own_folder
 from workbench.runs.status import LOG, Failure, Job, RunState, Status, read_status
+from workbench.sweeps.plan import train
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 TRACEBACK_LINES = 30
@@ -176,12 +177,8 @@ def _execute(job: Job) -> tuple[RunState, Failure | None]:
 
 
 def _train(job: Job) -> tuple[RunState, Failure | None]:
-    """Train in a folder where a checkpoint, if there is one, is where it goes on."""
-    from workbench.training.config import build_config
-    from workbench.training.experiment import run_experiment
-
     try:
-        run_experiment(build_config(**job.parameters), job.folder)
+        train(job.kind, job.parameters, job.folder)
     except Exception as error:
         lines = traceback.format_exc().splitlines()[-TRACEBACK_LINES:]
         return "failed", Failure(type=type(error).__name__, message=str(error), traceback="\n".join(lines))

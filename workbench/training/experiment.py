@@ -97,6 +97,13 @@ def run_experiment(
         return _run(config, folder, on_step, on_epoch)
 
 
+def configure(**options: Any) -> Config:
+    """A configuration that was checked whole; errors as in :func:`build_config` and :func:`check_config`."""
+    config = build_config(**options)
+    check_config(config)
+    return config
+
+
 def is_first_process() -> bool:
     """Whether this is the first of the processes that a launcher (torchrun, SLURM, Fabric) started, or the only one."""
     return not getattr(rank_zero_only, "rank", 0)

@@ -1,0 +1,124 @@
+"""``workbench reference``: the project's own measurements, made and checked."""
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from workbench.commands.output import Json, near, print_json
+from workbench.io.project import project_root
+
+if TYPE_CHECKING:
+    from workbench.reports.reference import Reference, Row
+
+
+def run(
+    names: Annotated[list[str] | None, typer.Argument(help="Sweeps; all of them unless given.")] = None,
+    workers: Annotated[int, typer.Option(help="Trainings at a time.")] = 2,
+    collect_only: Annotated[bool, typer.Option("--collect", help="Train nothing, write what is done so far.")] = False,
+) -> None:
+    """Train what notebooks/sweeps/reference lists and write reports/reference; call it again to go on."""
+    from workbench.commands.sweep import execute_sweep
+    from workbench.reports.reference import collect, read_reference, records_below, reference_folder
+    from workbench.sweeps.grid import read_grid
+
+    folder = reference_folder()
+    assert folder is not None  # grids() has found the project
+    unfinished = False
+    for grid in grids(names):
+        content = read_grid(grid)
+        out, progress, outcomes = execute_sweep(grid, workers=workers, out=_out(content.name), dry_run=collect_only)
+        unfinished |= not progress.done
+        for outcome in outcomes:
+            if outcome.state != "done":
+                typer.echo(f"{outcome.cell}: {outcome.state}: {outcome.message}", err=True)
+        file = folder / f"{content.name}.jsonl"
+        done = list(records_below(out))
+        if not done:
+            typer.echo(f"{content.name}: nothing is done yet")
+            continue
+        earlier = _kept(read_reference(file), [record.config for record, _ in done]) if file.is_file() else []
+        path = collect(content.name, content.run, done, earlier).write(folder)
+        typer.echo(f"{content.name}: {len(done)} new, {len(earlier)} kept, {near(path)}")
+    if unfinished and not collect_only:
+        raise typer.Exit(1)
+
+
+def check(
+    rows: Annotated[int, typer.Option(help="How many runs are repeated.", min=1)] = 3,
+    seed: Annotated[int, typer.Option(help="Which ones: drawn from this seed, each from another file first.")] = 0,
+    json: Json = False,
+) -> None:
+    """Repeat runs of reports/reference and compare their scores; a row made by older code is stamped anew."""
+    from workbench.io.source import source_digest
+    from workbench.reports.reference import differences, read_reference, reference_folder
+    from workbench.runs.record import now, versions
+    from workbench.sweeps.plan import TRAININGS, train
+
+    folder = reference_folder()
+    paths = sorted(folder.glob("*.jsonl")) if folder else []
+    if not paths:
+        raise FileNotFoundError("reports/reference holds no reference records, expected a clone of the project")
+    references = {path: read_reference(path) for path in paths}
+    results = []
+    for path, row in draw(references, rows, seed):
+        reference = references[path]
+        head = reference.head
+        label = f"{head.sweep} {' '.join(f'{key}={value}' for key, value in row.config.items())}"
+        typer.echo(f"{label}: about {row.seconds:.0f} s", err=True)
+        with tempfile.TemporaryDirectory(prefix="reference-") as place:
+            record = train(head.run, reference.config(row), Path(place) / "run")
+        code = source_digest(TRAININGS[head.run])[:12]
+        wrong = differences(reference, row, dict(record.metrics), versions(commit=False))
+        results.append({"sweep": head.sweep, "config": row.config, "same_code": code == row.code, "differs": wrong})
+        if not wrong and code != row.code:
+            stamped = row.model_copy(update={"code": code, "checked": now()})
+            reference.rows[reference.rows.index(row)] = stamped
+            reference.write(path.parent)
+        typer.echo("  " + ("; ".join(f"{k}: {v}" for k, v in wrong.items()) or "as recorded"), err=True)
+    if json:
+        print_json(results)
+    bad = sum(bool(result["differs"]) for result in results)
+    typer.echo(f"{len(results) - bad} of {len(results)} as recorded", err=json)
+    if bad:
+        raise typer.Exit(1)
+
+
+def draw(references: "dict[Path, Reference]", count: int, seed: int) -> "list[tuple[Path, Row]]":
+    """``count`` rows drawn at random, one of each file before a second one of any."""
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    waiting = {path: list(rng.permutation(len(reference.rows))) for path, reference in references.items()}
+    chosen: list[tuple[Path, Row]] = []
+    while len(chosen) < count and any(waiting.values()):
+        for path in rng.permutation(np.array([str(path) for path in waiting if waiting[path]])):
+            if len(chosen) < count:
+                chosen.append((Path(path), references[Path(path)].rows[int(waiting[Path(path)].pop())]))
+    return chosen
+
+
+def grids(names: list[str] | None) -> list[Path]:
+    """The grids of the reference sweeps, or those of these names.
+
+    Raises:
+        FileNotFoundError: no such grid; the message lists those that there are.
+    """
+    known = {path.stem: path for path in sorted((project_root() / "notebooks/sweeps/reference").glob("*.yaml"))}
+    for name in names or ():
+        if name not in known:
+            raise FileNotFoundError(f"no reference sweep {name!r}, expected one of {', '.join(known)}")
+    return [known[name] for name in names or known]
+
+
+def _out(name: str) -> Path:
+    from workbench.io.project import runs_folder
+
+    return runs_folder() / "sweeps" / f"reference-{name}"
+
+
+def _kept(reference: "Reference", done: list[dict[str, Any]]) -> "list[Row]":
+    """The rows, with their whole configurations, of which there is no new record."""
+    rows = [row.model_copy(update={"config": reference.config(row)}) for row in reference.rows]
+    return [row for row in rows if row.config not in done]
