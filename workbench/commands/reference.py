@@ -48,9 +48,10 @@ def run(
 def check(
     rows: Annotated[int, typer.Option(help="How many runs are repeated.", min=1)] = 3,
     seed: Annotated[int, typer.Option(help="Which ones: drawn from this seed, each from another file first.")] = 0,
+    stamp: Annotated[bool, typer.Option(help="Say in the files that rows of older code were made again.")] = False,
     json: Json = False,
 ) -> None:
-    """Repeat runs of reports/reference and compare their scores; a row made by older code is stamped anew."""
+    """Repeat runs of reports/reference and compare their scores."""
     from workbench.io.source import source_digest
     from workbench.reports.reference import differences, read_reference, reference_folder
     from workbench.runs.record import now, versions
@@ -72,11 +73,12 @@ def check(
         code = source_digest(TRAININGS[head.run])[:12]
         wrong = differences(reference, row, dict(record.metrics), versions(commit=False))
         results.append({"sweep": head.sweep, "config": row.config, "same_code": code == row.code, "differs": wrong})
-        if not wrong and code != row.code:
+        if stamp and not wrong and code != row.code:
             stamped = row.model_copy(update={"code": code, "checked": now()})
             reference.rows[reference.rows.index(row)] = stamped
             reference.write(path.parent)
-        typer.echo("  " + ("; ".join(f"{k}: {v}" for k, v in wrong.items()) or "as recorded"), err=True)
+        said = "; ".join(f"{name}: {text}" for name, text in wrong.items()) or "as recorded"
+        typer.echo(f"  {said}{'' if code == row.code else ' (recorded by older code)'}", err=True)
     if json:
         print_json(results)
     bad = sum(bool(result["differs"]) for result in results)
