@@ -35,6 +35,13 @@ def test_there_are_notebooks():
     assert (ROOT / "notebooks" / "000_quickstart.ipynb") in NOTEBOOKS
 
 
+def test_the_start_page_links_every_notebook():
+    page = (ROOT / "notebooks" / "README.md").read_text()
+    linked = set(re.findall(r"\(([\w/]+\.ipynb)\)", page))
+    explorers = sorted((ROOT / "notebooks" / "course").glob("*.ipynb"))
+    assert linked == {path.relative_to(ROOT / "notebooks").as_posix() for path in [*NOTEBOOKS, *explorers]}
+
+
 @each
 def test_form(path):
     assert re.fullmatch(r"\d{3}_[a-z0-9_]+", path.stem)

@@ -55,7 +55,7 @@ def test_each_cell_runs_once_and_a_failed_one_again_on_request(place, monkeypatc
         for path in place.out.glob("cells/*/cell.json")
         if "-13-" in str(path)
     )
-    monkeypatch.setattr("workbench.sweeps.cell.code_digest", lambda _: cell.code)
+    monkeypatch.setattr("workbench.sweeps.cell.code_digest", lambda *_: cell.code)
     with Worker() as worker:
         assert not run_cell(cell, False, worker.run).ran
         again = run_cell(cell, True, worker.run)
@@ -113,7 +113,7 @@ def cell(tmp_path):
 
 
 def test_what_a_killed_attempt_left_is_no_result(cell, execute, monkeypatch):
-    monkeypatch.setattr("workbench.sweeps.cell.code_digest", lambda _: cell.code)
+    monkeypatch.setattr("workbench.sweeps.cell.code_digest", lambda *_: cell.code)
     torn = cell.folder / "work-torn"
     torn.mkdir(parents=True)
     (torn / "record.json").write_text("{")
@@ -130,17 +130,17 @@ def test_what_a_killed_attempt_left_is_no_result(cell, execute, monkeypatch):
 
 
 def test_a_cell_that_is_no_longer_what_was_planned_is_refused(cell, execute, monkeypatch):
-    monkeypatch.setattr("workbench.sweeps.cell.code_digest", lambda _: "other")
+    monkeypatch.setattr("workbench.sweeps.cell.code_digest", lambda *_: "other")
     outcome = run_cell(cell, False, execute)
     assert (outcome.state, outcome.ran) == ("refused", False)
     assert "code changed" in outcome.message
-    monkeypatch.setattr("workbench.sweeps.cell.code_digest", lambda _: cell.code)
+    monkeypatch.setattr("workbench.sweeps.cell.code_digest", lambda *_: cell.code)
     write_notebook(cell.notebook, "x = 1", parameters=PARAMETERS)
     assert "tiny.ipynb changed" in run_cell(cell, False, execute).message
 
 
 def test_a_notebook_without_a_record_has_failed(tmp_path, execute, monkeypatch):
-    monkeypatch.setattr("workbench.sweeps.cell.code_digest", lambda _: cell.code)
+    monkeypatch.setattr("workbench.sweeps.cell.code_digest", lambda *_: cell.code)
     write_notebook(tmp_path / "silent.ipynb", "x = 1")
     (cell,) = plan(Grid(name="g", run="silent.ipynb"), tmp_path / "out", beside=tmp_path)
     outcome = run_cell(cell, False, execute)

@@ -1,5 +1,6 @@
 """The command line: what it prints, where, and with which exit code; it starts without the heavy imports."""
 
+import io
 import json
 import subprocess
 import sys
@@ -11,8 +12,12 @@ from typer.testing import CliRunner
 
 from workbench import __version__
 from workbench.commands.cli import app
-from workbench.commands.output import assignments
-from workbench.commands.training import _config
+from workbench.commands.output import LiveLine, assignments, parse
+from workbench.data import DATASETS
+from workbench.losses import LOSSES
+from workbench.models import MODELS
+from workbench.runs.settings import nested, read_yaml
+from workbench.sampling import SAMPLERS
 
 pytestmark = pytest.mark.pipeline
 
@@ -36,6 +41,22 @@ def test_help_names_every_command():
         assert f"  {command} " in help_text
     assert "check" in call("data", "--help").stdout
     assert call("--version").stdout.strip() == __version__
+
+
+def test_help_lists_what_the_registries_know(monkeypatch):
+    monkeypatch.setitem(LOSSES, "mine", "somewhere:Mine")
+
+    def words(*arguments):
+        text = " ".join(call(*arguments, "--help").stdout.split())
+        assert "{" not in text.replace("{NAME}", "").replace("{WEIGHTS}", "")
+        return text
+
+    text = words("train")
+    for table in (DATASETS, LOSSES, MODELS, SAMPLERS):
+        assert ", ".join(sorted(table)) in text
+    assert "mine" in text
+    for command in (["data", "check"], ["data", "prepare"], ["evaluate"]):
+        assert ", ".join(sorted(DATASETS)) in words(*command)
 
 
 def test_nothing_heavy_is_imported_before_a_command_runs():
@@ -135,8 +156,8 @@ def test_train_then_predict(tmp_path):
 def test_a_configuration_joins_file_and_command_line(tmp_path):
     file = tmp_path / "c.yaml"
     file.write_text("loss: l2\nloss_options: {sigma: 4, kernel: fixed}\n")
-    given = {"loss_options.sigma": "1e-1", "flip": "false", "root": "null", "weights": "a.pt", "sizes": "[1, 2]"}
-    assert _config(file, given) == {
+    given = ["loss_options.sigma=1e-1", "flip=false", "root=null", "weights=a.pt", "sizes=[1, 2]"]
+    assert nested(read_yaml(file, "configuration") | assignments(given, parse)) == {
         "loss": "l2",
         "loss_options": {"sigma": 0.1, "kernel": "fixed"},
         "flip": False,
@@ -146,16 +167,23 @@ def test_a_configuration_joins_file_and_command_line(tmp_path):
     }
 
 
-@pytest.mark.parametrize(("content", "found"), [("[1, 2]", "holds a list"), ("a: [", "is not YAML")])
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("[1, 2]", "holds a list"),
+        ("a: [", "is not YAML"),
+        ("[" * 20_000, "is nested too deeply, expected a configuration"),
+        ("1: x", "has the key 1, expected text"),
+    ],
+)
 def test_a_file_that_is_no_configuration_is_named(tmp_path, content, found):
     (tmp_path / "c.yaml").write_text(content)
-    with pytest.raises(ValueError, match=rf"c\.yaml {found}"):
-        _config(tmp_path / "c.yaml", {})
+    assert f"c.yaml {found}" in complaint(call("train", "--out", tmp_path / "run", "--config", tmp_path / "c.yaml"))
 
 
-def test_options_lead_only_into_options():
-    with pytest.raises(ValueError, match=r"-p loss\.sigma: loss is 'l2', expected options"):
-        _config(None, {"loss": "l2", "loss.sigma": "4"})
+def test_options_lead_only_into_options(tmp_path):
+    said = complaint(call("train", "--out", tmp_path / "run", "-p", "loss=l2", "-p", "loss.sigma=4"))
+    assert said == "loss.sigma: loss is 'l2', expected options"
 
 
 def test_assignments_split_at_the_first_equals():
@@ -163,3 +191,25 @@ def test_assignments_split_at_the_first_equals():
     for texts, found in ((["a"], "'a' found"), (["=1"], "'=1' found"), (["a=1", "a=2"], "a is given twice")):
         with pytest.raises(ValueError, match=found):
             assignments(texts)
+    with pytest.raises(ValueError, match="GPU is 'one': could not convert"):
+        assignments(["GPU=one"], float)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_live_line_is_written_over_on_a_terminal_and_told_now_and_then_elsewhere(monkeypatch):
+    for stream, shown in (
+        (Terminal(), "\r\x1b[K1\r\x1b[K2\r\x1b[Klost\n\r\x1b[K3\r\x1b[K4\n"),
+        (io.StringIO(), "1\nlost\n4\n"),
+    ):
+        monkeypatch.setattr("sys.stderr", stream)
+        line = LiveLine(err=True, every=60.0)
+        line.show(lambda: "1")
+        line.show(lambda: "2")
+        line.print("lost", err=True)
+        line.show(lambda: "3")
+        line.show(lambda: "4", last=True)
+        assert stream.getvalue() == shown

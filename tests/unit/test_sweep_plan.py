@@ -3,8 +3,9 @@
 import pytest
 from small_notebooks import write_notebook
 
+from workbench.runs.settings import nested
 from workbench.sweeps.grid import Grid, combinations, read_grid
-from workbench.sweeps.plan import nested, plan
+from workbench.sweeps.plan import plan
 from workbench.sweeps.progress import SweepProgress
 
 # Nine anchors, each a list of nine of the one before: 3.5 billion values in a few lines.
@@ -68,6 +69,12 @@ def test_folders_are_named_after_what_varies_and_fit_a_file_system(tmp_path, not
     assert all(cell.folder.parent == tmp_path / "out" / "cells" for cell in cells_of(tmp_path))
 
 
+def test_cells_that_set_different_names_are_planned(tmp_path, notebook):
+    cells = cells_of(tmp_path, cells=[{"lr": 0.2}, {"n": 3}])
+    assert [(cell.parameters["lr"], cell.parameters["n"]) for cell in cells] == [(0.2, 2), (0.1, 3)]
+    assert [cell.name.rpartition("-")[0] for cell in cells] == ["a-0.2-2", "a-0.1-3"]
+
+
 def test_a_training_is_keyed_by_its_whole_configuration(tmp_path):
     grid = {"run": "train", "fixed": {"loss_options.sigma": 4}, "grid": {"model": ["mcnn", "csrnet"]}, "seeds": 2}
     cells = cells_of(tmp_path, **grid)
@@ -99,7 +106,7 @@ def test_two_thousand_cells_are_told_in_a_dozen_lines(tmp_path, notebook):
     (cells[1].folder / "failed").mkdir(parents=True)
     (cells[1].folder / "failed" / "status.json").write_text("{}")
     progress = SweepProgress(cells)
-    progress.start(cells[2].name)
+    progress.start(cells[2].folder / "work-1")
     lines = progress.table().splitlines()
     assert [line.split() for line in lines] == [
         ["lr", "done", "running", "failed", "waiting"],
@@ -122,6 +129,7 @@ def test_two_thousand_cells_are_told_in_a_dozen_lines(tmp_path, notebook):
         ({"seeds": 0}, "seed has no values"),
         ({"grid": {"n": [1]}, "fixed": {"n": 2}}, "sets n twice"),
         ({"seeds": -1}, "seed has no values"),
+        ({"seeds": 10**30}, "seeds"),
         ({"seeds": 300_000_000}, r"300000000 cells \(1 of cells x 300000000 of seed\), expected at most 20000"),
         ({"grid": {letter: list(range(10)) for letter in "abcdefg"}}, "has 10000000 cells"),
         ({"grid": {"n": [1, 1]}}, "the same cell twice"),
@@ -141,7 +149,7 @@ def test_every_mistake_is_found_before_the_first_run(tmp_path, notebook, content
 @pytest.mark.bad_input
 def test_a_file_that_is_no_grid_is_named(tmp_path):
     file = tmp_path / "g.yaml"
-    with pytest.raises(FileNotFoundError, match=r"g\.yaml does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"there is no grid .*g\.yaml"):
         read_grid(file)
     for content, found in (
         ("run: a\nsedes: 3", "sedes: Extra inputs are not permitted; known keys: name, run"),

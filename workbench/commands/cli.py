@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +10,7 @@ from typer.core import TyperGroup
 
 from workbench import __version__
 from workbench.commands import data, evaluate, lab, notebooks, predict, reference, score, sweep, training
-from workbench.commands.output import MISTAKE, complain
+from workbench.commands.output import MISTAKE, Command, complain
 
 INTERRUPTED = 130
 
@@ -63,19 +64,18 @@ def _options(
     pass
 
 
-app.command("run")(notebooks.run)
-app.command("report")(notebooks.report)
-app.command("sweep")(sweep.sweep)
-app.command("train")(training.train)
-app.command("predict")(predict.predict)
-app.command("evaluate")(evaluate.evaluate)
-app.command("score")(score.score)
-app.command("lab")(lab.lab)
-references.command("run")(reference.run)
-references.command("check")(reference.check)
-datasets.command("list")(data.list_datasets)
-datasets.command("check")(data.check)
-datasets.command("prepare")(data.prepare)
+COMMANDS: dict[typer.Typer, tuple[Callable[..., None], ...]] = {
+    app: (
+        *(notebooks.run, notebooks.report, sweep.sweep),
+        *(training.train, predict.predict, evaluate.evaluate, score.score, lab.lab),
+    ),
+    datasets: (data.check, data.prepare),
+    references: (reference.run, reference.check),
+}
+datasets.command("list", cls=Command)(data.list_datasets)
+for group, commands in COMMANDS.items():
+    for command in commands:
+        group.command(cls=Command)(command)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import typer
 
 from workbench.commands.output import Json, near, print_json
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the data set, see `workbench data list`.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The data set, one of {datasets}.")]
 Root = Annotated[
     Path | None, typer.Option(help="The folder that the data set lies in; where `data list` says, unless given.")
 ]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workbench.commands.output import Json, assignments, near, parse, print_json
+from workbench.commands.output import Json, assignments, near, parse, print_json, print_numbers, settings
 from workbench.commands.predict import Method, Resize
 from workbench.commands.score import print_scores, score_points
 
@@ -17,13 +17,11 @@ if TYPE_CHECKING:
 def evaluate(
     weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="The weights.pt that `workbench train` wrote.")],
     dataset: Annotated[
-        str | None, typer.Option(help="Name of the data set (`workbench data list`); the training's unless given.")
+        str | None, typer.Option(help="The data set; the training's unless given. One of {datasets}.")
     ] = None,
     root: Annotated[Path | None, typer.Option(help="Its folder.")] = None,
     split: Annotated[str, typer.Option(help="test, val, train or trainval.")] = "test",
-    parameter: Annotated[
-        list[str] | None, typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="An option of the data set.")
-    ] = None,
+    parameter: Annotated[list[str] | None, settings("An option of the data set.")] = None,
     resize: Resize = None,
     points: Annotated[
         Path | None,
@@ -54,7 +52,7 @@ def evaluate(
     own = dataset is None or (dataset == config.dataset and root is None)
     name = config.dataset if dataset is None else dataset
     options = dict(config.dataset_options) if own else {}
-    options |= {key: parse(text) for key, text in assignments(parameter or []).items()}
+    options |= assignments(parameter, parse)
     rule = trained_resize(config) if resize is None else resize
     if resize is not None or (rule != "none" and "resize" not in options):
         options["resize"] = rule
@@ -90,8 +88,7 @@ def evaluate(
         print_json(content)
         return
     typer.echo(f"{name} {split}, {len(results)} images, resize {content['resize']}")
-    for key, value in content["counts"].items():
-        typer.echo(f"  {key:14} {value:.4f}")
+    print_numbers(content["counts"])
     if points is not None:
         print_scores(content["localization"])
         typer.echo(f"\npoints written to {near(points)}")

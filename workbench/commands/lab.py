@@ -1,4 +1,4 @@
-"""``workbench lab``: JupyterLab at a page that lists the notebooks, or the explorers as dashboards for a class."""
+"""``workbench lab``: JupyterLab at the list of the notebooks, or the explorers as dashboards for a class."""
 
 import os
 import secrets
@@ -8,16 +8,11 @@ from typing import Annotated
 
 import typer
 
-from workbench.io.files import write_json, write_text
-from workbench.io.project import list_notebooks, project_root
+from workbench.io.project import project_root
 
 LOOPBACK = "127.0.0.1"
-SETTINGS = {
-    # the start page is to be read, and nothing is asked of the network
-    "@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Markdown Preview"}},
-    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
-}
-"""Defaults of JupyterLab's settings; whoever has chosen otherwise keeps that."""
+# Defaults that a user's own settings override: Markdown is shown as a page, and nothing is asked of the network.
+SETTINGS = Path(__file__).parent / "lab_settings"
 # Code and outputs go between server and kernel through ports of this machine, which every local user can reach.
 ENCRYPTED = "--KernelManager.transport_encryption=auto"
 IDLE_SECONDS = 1800  # a kernel that nobody used for so long is ended
@@ -28,10 +23,10 @@ def lab(
     browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
     course: Annotated[bool, typer.Option("--course", help="The explorers as dashboards for a class (Voila).")] = False,
     ip: Annotated[
-        str, typer.Option(help="The address to listen on; others than this machine's own are seen.")
+        str, typer.Option(help="The address to listen on; with another one, other machines can reach it.")
     ] = LOOPBACK,
 ) -> None:
-    """Open JupyterLab on the notebooks, or the explorers as dashboards: this machine only, and with a token."""
+    """Open JupyterLab on the notebooks, or the explorers as dashboards: on this machine only, with a token."""
     # In the environment, as other users can read a command line.
     token = os.environ.get("JUPYTER_TOKEN") or secrets.token_urlsafe(32)
     if ip != LOOPBACK:
@@ -39,17 +34,13 @@ def lab(
     if course:
         _dashboards(port, browser, ip, token)
         return
-    page = write_start_page(project_root())
-    settings = page.parent / "lab"
-    settings.mkdir(exist_ok=True)
-    write_json(settings / "overrides.json", SETTINGS)
     command = [
         *(sys.executable, "-m", "jupyterlab"),
         f"--ServerApp.ip={ip}",
         f"--ServerApp.port={port}",
         f"--ServerApp.root_dir={project_root()}",
-        f"--LabApp.default_url=/lab/tree/{page.relative_to(project_root()).as_posix()}",
-        f"--LabApp.app_settings_dir={settings}",
+        "--LabApp.default_url=/lab/tree/notebooks/README.md",
+        f"--LabApp.app_settings_dir={SETTINGS}",
         f"--ServerApp.open_browser={browser}",
         ENCRYPTED,
     ]
@@ -77,44 +68,3 @@ def _dashboards(port: int, browser: bool, ip: str, token: str) -> None:
         ENCRYPTED,
     ]
     Voila.launch_instance(arguments, token=token)
-
-
-def write_start_page(root: Path) -> Path:
-    """Write build/start.md, which lists the notebooks with their titles; returns where it lies."""
-    rows = [f"| [{path.stem}](../notebooks/{path.name}) | {_title(path)} |" for path in list_notebooks()]
-    boards = [
-        f"| [{path.stem}](../notebooks/course/{path.name}) | {_title(path)} |"
-        for path in sorted((root / "notebooks" / "course").glob("*.ipynb"))
-    ]
-    lines = [
-        "# Crowd counting workbench",
-        "",
-        "Open a notebook, then choose *Run > Run All Cells*. The first one to read is "
-        "[000_quickstart](../notebooks/000_quickstart.ipynb).",
-        "",
-        "| notebook | what it is about |",
-        "| --- | --- |",
-        *rows,
-        "",
-        "To work by hand, without reading first (`workbench lab --course` serves these to a class):",
-        "",
-        "| explorer | what one does with it |",
-        "| --- | --- |",
-        *boards,
-        "",
-    ]
-    page = root / "build" / "start.md"
-    page.parent.mkdir(exist_ok=True)
-    write_text(page, "\n".join(lines))
-    return page
-
-
-def _title(path: Path) -> str:
-    """The notebook's first heading, or its name."""
-    import nbformat
-
-    for cell in nbformat.read(path, as_version=4).cells:
-        for line in cell.source.splitlines() if cell.cell_type == "markdown" else ():
-            if line.startswith("# "):
-                return line[2:].strip().replace("|", "\\|")
-    return path.stem

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workbench.commands.output import Json, assignments, near, print_json
+from workbench.commands.output import Json, assignments, near, print_json, print_numbers, settings
 from workbench.commands.sweep import execute_sweep
 from workbench.io.files import remove_parts
 from workbench.io.lock import own_folder
@@ -24,9 +24,7 @@ def run(
     notebook: Annotated[
         str, typer.Argument(metavar="NOTEBOOK", help="A path, or the name of one of the project's notebooks.")
     ],
-    parameter: Annotated[
-        list[str] | None, typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="A parameter of the notebook.")
-    ] = None,
+    parameter: Annotated[list[str] | None, settings("A parameter of the notebook.")] = None,
     preset: Preset = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; reports/runs/NOTEBOOK unless given.")] = None,
     timeout: Timeout = None,
@@ -38,14 +36,13 @@ def run(
 
     path = find_notebook(notebook)
     folder = out or runs_folder(clone_of(path)) / path.stem
-    status = run_notebook(path, folder, assignments(parameter or []), preset, timeout, threads)
+    status = run_notebook(path, folder, assignments(parameter), preset, timeout, threads)
     metrics = _metrics(folder)
     if json:
         print_json({**status.model_dump(mode="json"), "folder": str(folder), "metrics": metrics})
     else:
         typer.echo(_line(status))
-        for name, value in metrics.items():
-            typer.echo(f"  {name:24} {value:.6g}")
+        print_numbers(metrics)
         _explain([status])
         typer.echo(f"  {near(folder)}")
     if not status.completed:
@@ -124,12 +121,8 @@ def _line(status: "Status") -> str:
 def _explain(statuses: Sequence["Status"]) -> None:
     """On stderr, why each notebook that did not complete did not."""
     for status in statuses:
-        if status.error is None:
-            continue
-        cell = "" if status.error.cell is None else f" in cell {status.error.cell + 1}"
-        typer.echo(f"\n{status.name}: {status.error.type}{cell}: {status.error.message}", err=True)
-        if status.error.traceback:
-            typer.echo(status.error.traceback, err=True)
+        if status.error is not None:
+            typer.echo(f"\n{status.name}: {status.error}\n{status.error.traceback}".rstrip(), err=True)
 
 
 def _metrics(folder: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workbench.commands.output import Json, near, print_json
+from workbench.commands.output import Json, near, print_json, print_numbers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,8 +90,7 @@ def print_scores(content: Mapping[str, Any]) -> None:
     for name, value in content["recall_by_level"].items():
         typer.echo(f"  {name:14} {value:.4f}   of {content['heads_by_level'][name]}")
     typer.echo("\ncounts")
-    for name, value in content["counts"].items():
-        typer.echo(f"  {name:14} {value:.4f}")
+    print_numbers(content["counts"])
 
 
 def save_plot(scores: "QnrfScores", path: Path) -> None:

@@ -1,14 +1,12 @@
 """``workbench sweep``."""
 
-import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workbench.commands.output import Json, assignments, near, parse, print_json
+from workbench.commands.output import Json, LiveLine, assignments, near, parse, print_json, settings
 from workbench.io.project import runs_folder
 
 if TYPE_CHECKING:
@@ -18,10 +16,7 @@ if TYPE_CHECKING:
 
 def sweep(
     grid: Annotated[Path, typer.Argument(metavar="GRID.yaml", help="The grid, see notebooks/sweeps.")],
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="One of the fixed parameters, over the file's."),
-    ] = None,
+    parameter: Annotated[list[str] | None, settings("One of the fixed parameters, over the file's.")] = None,
     workers: Annotated[int, typer.Option(help="Cells at a time on this machine.")] = 2,
     threads: Annotated[int | None, typer.Option(help="Threads of each cell; 1 on this machine unless given.")] = None,
     scheduler: Annotated[
@@ -38,24 +33,19 @@ def sweep(
     """Run every cell of a grid that is not done yet; call it again to go on after an interruption."""
     folder, progress, outcomes = execute_sweep(
         grid,
-        parameters={name: parse(value) for name, value in assignments(parameter or []).items()},
+        parameters=assignments(parameter, parse),
         workers=workers,
         threads=threads,
         scheduler=scheduler,
-        resources={name: float(value) for name, value in assignments(resource or []).items()},
+        resources=assignments(resource, float),
         out=out,
         retry_failed=retry_failed,
         dry_run=dry_run,
         err=json,
     )
     if json:
-        print_json(
-            {
-                "folder": str(folder),
-                "cells": progress.states,
-                "ran": [outcome._asdict() for outcome in outcomes],
-            }
-        )
+        ran = [outcome._asdict() for outcome in outcomes]
+        print_json({"folder": str(folder), "cells": progress.states, "ran": ran})
     else:
         typer.echo(progress.table())
         _explain(outcomes)
@@ -90,51 +80,35 @@ def execute_sweep(
     progress = SweepProgress(cells)
     wanted = ("waiting", "failed") if retry_failed else ("waiting",)
     todo = [cell for cell in cells if progress.states[cell.name] in wanted]
-    if dry_run:
+    if not dry_run:
+        write_sweep(content, cells, folder)
+    if dry_run or not todo:
         return folder, progress, []
-    write_sweep(content, cells, folder)
-    if not todo:
-        return folder, progress, []
+    line = LiveLine(err=err, every=5.0)
+
+    def begins(job: Path) -> None:
+        progress.start(job)
+        if line.watched:
+            line.show(progress.line)
+
+    def ends(outcome: "Outcome") -> None:
+        progress.end(outcome)
+        if outcome.state != "done":
+            line.print(f"{outcome.cell}: {outcome.state}: {outcome.message}", err=err)
+        line.show(progress.line, last=not progress.left)
+
     with open_engine(
         workers=min(workers, len(todo)),
         threads=threads,
         scheduler=scheduler,
         needed=content.resources,
         offered=resources,
+        on_start=begins,
     ) as engine:
         typer.echo(f"{len(todo)} of {len(cells)} cells to run", err=err)
         if scheduler is not None and not scheduler.startswith("tls://"):
             typer.echo(f"{scheduler} is not tls://: whoever reaches it can run code as its workers do", err=True)
-        begin, end = _reporter(progress, err=err)
-        outcomes = run_sweep(todo, engine, retry_failed=retry_failed, on_start=begin, on_end=end)
-    return folder, progress, outcomes
-
-
-def _reporter(progress: "SweepProgress", *, err: bool) -> tuple[Callable[[str], None], Callable[["Outcome"], None]]:
-    """Printers for each start and end: one line that is rewritten; in a file a new line every few seconds."""
-    stream = sys.stderr if err else sys.stdout
-    live = stream.isatty()
-    last = time.monotonic()
-
-    def begin(name: str) -> None:
-        progress.start(name)
-        if live:
-            typer.echo(f"\r\x1b[K{progress.line()}", nl=False, err=err)
-
-    def end(outcome: "Outcome") -> None:
-        nonlocal last
-        progress.end(outcome)
-        if outcome.state != "done":
-            typer.echo(f"{clear}{outcome.cell}: {outcome.state}: {outcome.message}", err=err)
-        over = not progress.counts()["waiting"] + progress.counts()["running"]
-        if live:
-            typer.echo(f"\r\x1b[K{progress.line()}", nl=over, err=err)
-        elif over or time.monotonic() - last > 5:
-            last = time.monotonic()
-            typer.echo(progress.line(), err=err)
-
-    clear = "\r\x1b[K" if live else ""
-    return begin, end
+        return folder, progress, run_sweep(todo, engine, retry_failed=retry_failed, on_end=ends)
 
 
 def _explain(outcomes: "list[Outcome]") -> None:

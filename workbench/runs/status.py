@@ -34,6 +34,11 @@ class Failure(BaseModel):
     cell: int | None = None
     traceback: str = ""
 
+    def __str__(self) -> str:
+        """In one line; cells are counted from 1, as readers do."""
+        where = "" if self.cell is None else f" in cell {self.cell + 1}"
+        return f"{self.type}{where}: {self.message}"
+
 
 class Status(BaseModel):
     """Of one run.

@@ -53,26 +53,21 @@ def cell_state(folder: Path) -> CellState:
     return "missing"
 
 
-def run_cell(
-    cell: Cell, retry_failed: bool, execute: Callable[[Job], Status], on_start: Callable[[], None] = lambda: None
-) -> Outcome:
+def run_cell(cell: Cell, retry_failed: bool, execute: Callable[[Job], Status]) -> Outcome:
     """Run a cell unless it is done, or failed and ``retry_failed`` is not set, or somebody else runs it.
 
     Args:
         cell: of :func:`workbench.sweeps.plan.plan`.
         retry_failed: run it again if it failed before.
         execute: what does the work, of an engine.
-        on_start: called when the cell begins to run.
     """
     try:
         with own_folder(cell.folder):
             state = cell_state(cell.folder)
             if state == "done" or (state == "failed" and not retry_failed):
                 return Outcome(cell.name, state, message=_why(cell.folder / "failed") if state == "failed" else "")
-            changed = _changed(cell)
-            if changed:
+            if changed := _changed(cell):
                 return Outcome(cell.name, "refused", message=f"{changed} since the sweep was planned; call it again")
-            on_start()
             return _attempt(cell, execute)
     except FolderInUseError as error:
         return Outcome(cell.name, "busy", message=str(error))
@@ -131,10 +126,7 @@ def _with_record(status: Status, work: Path) -> Status:
 
 
 def _message(status: Status) -> str:
-    if status.error is None:
-        return status.state if status.state == "interrupted" else ""
-    cell = "" if status.error.cell is None else f" in cell {status.error.cell + 1}"
-    return f"{status.error.type}{cell}: {status.error.message}"
+    return str(status.error) if status.error else "interrupted" if status.state == "interrupted" else ""
 
 
 def _why(folder: Path) -> str:

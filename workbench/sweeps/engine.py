@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
 from workbench.checks import check_whole
@@ -29,42 +29,32 @@ if TYPE_CHECKING:
 
 BUSY_SECONDS = 2.0
 
-Result = TypeVar("Result", covariant=True)
+Result = TypeVar("Result")
 Execute = Callable[[Job], Status]
-OnStart = Callable[[], None]
-
-
-class Task(Protocol[Result]):
-    """What an engine runs: a function that gets two others, one that executes a job and one to call at the start."""
-
-    def __call__(self, execute: Execute, on_start: OnStart) -> Result:
-        """Run."""
-
-
-class Engine(Protocol):
-    """Runs tasks, as many at a time as it has workers."""
-
-    def submit(self, task: Task[Result], on_start: OnStart) -> "Future[Result]":
-        """Run a task when a worker is free."""
+Work = Callable[[Execute], Result]
+"""What an engine runs: a function that is given another one, which executes a job."""
+OnStart = Callable[[Path], None]
 
 
 class Local:
     """Workers on this machine; they end when this process ends, even if it is killed."""
 
-    def __init__(self, workers: int, threads: int) -> None:
+    def __init__(self, workers: int, threads: int, on_start: OnStart) -> None:
         self._workers = [Worker(threads) for _ in range(workers)]
         self._idle: SimpleQueue[Worker] = SimpleQueue()
         for worker in self._workers:
             self._idle.put(worker)
         self._pool = ThreadPoolExecutor(workers)
+        self._on_start = on_start
 
-    def submit(self, task: Task[Result], on_start: OnStart) -> "Future[Result]":
-        """Run a task in one of the threads, each of which waits for a worker."""
-        return self._pool.submit(task, self._execute, on_start)
+    def submit(self, work: Work[Result]) -> "Future[Result]":
+        """Run ``work`` when a worker is free."""
+        return self._pool.submit(work, self._execute)
 
     def _execute(self, job: Job) -> Status:
         worker = self._idle.get()
         try:
+            self._on_start(job.folder)
             return worker.run(job)
         finally:
             self._idle.put(worker)
@@ -81,36 +71,42 @@ class Local:
 
 
 class Cluster:
-    """The workers of a Dask scheduler; each starts a process of its own for a task."""
+    """The workers of a Dask scheduler; each starts a process of its own for a piece of work."""
 
-    def __init__(self, client: "Client", threads: int | None, resources: Mapping[str, float]) -> None:
+    def __init__(
+        self, client: "Client", threads: int | None, resources: Mapping[str, float], on_start: OnStart
+    ) -> None:
         self._executor = client.get_executor(pure=False, resources=dict(resources) or None)
         self._client = client
         self._threads = threads
         self._topic = f"workbench-{uuid4().hex}"
-        self._on_start: list[OnStart] = []
-        client.subscribe_topic(self._topic, lambda event: self._on_start[event[1]["task"]]())
+        client.subscribe_topic(self._topic, lambda event: on_start(Path(event[1])))
 
-    def submit(self, task: Task[Result], on_start: OnStart) -> "Future[Result]":
-        """Hand a task to the scheduler."""
-        self._on_start.append(on_start)
-        place = self._topic, len(self._on_start) - 1
-        future: Future[Result] = self._executor.submit(_on_a_cluster, task, self._threads, *place)
+    def submit(self, work: Work[Result]) -> "Future[Result]":
+        """Hand ``work`` to the scheduler."""
+        future: Future[Result] = self._executor.submit(_on_a_cluster, work, self._threads, self._topic)
         return future
 
     def close(self) -> None:
-        """Withdraw the tasks that wait."""
+        """Withdraw the work that waits."""
         with suppress(Exception):  # the scheduler may be gone
             self._client.unsubscribe_topic(self._topic)
             self._executor.shutdown(wait=False)
 
 
-def _on_a_cluster(task: Task[Result], threads: int | None, topic: str, number: int) -> Result:
+Engine = Local | Cluster
+
+
+def _on_a_cluster(work: Work[Result], threads: int | None, topic: str) -> Result:
     """What a worker of Dask does."""
     from distributed import get_worker
 
+    def execute(job: Job) -> Status:
+        get_worker().log_event(topic, str(job.folder))
+        return worker.run(job)
+
     with Worker(threads) as worker:
-        return task(worker.run, lambda: get_worker().log_event(topic, {"task": number}))
+        return work(execute)
 
 
 @contextmanager
@@ -121,20 +117,22 @@ def open_engine(
     scheduler: str | None = None,
     needed: Mapping[str, float] | None = None,
     offered: Mapping[str, float] | None = None,
+    on_start: OnStart = lambda _: None,
 ) -> Iterator[Engine]:
     """Workers of this machine, or those of a scheduler.
 
     Args:
-        workers: processes on this machine, each of which runs one task at a time.
+        workers: processes on this machine, each of which does one job at a time.
         threads: of the numeric libraries in each; 1 on this machine, and the workers' own on a cluster, if None.
         scheduler: address of a running scheduler, for instance "tls://10.0.0.1:8786".
-        needed: what each task needs of its worker, for instance ``{"GPU": 1}``.
+        needed: what each piece of work needs of its worker, for instance ``{"GPU": 1}``.
         offered: what each worker of this machine offers.
+        on_start: told the folder of each job as a worker begins it.
 
     Raises:
         OSError: nothing answers at ``scheduler``.
         ValueError: a number makes no sense, a worker of this machine does not offer what is needed, or the scheduler
-            has no workers, or one that would run several tasks in one process.
+            has no workers, or one that would do several jobs in one process.
     """
     check_whole(workers, "workers")
     if threads is not None:
@@ -145,7 +143,7 @@ def open_engine(
 
         with Client(scheduler, timeout="10s", name="workbench-sweep") as client:
             _check_workers(client, scheduler)
-            cluster = Cluster(client, threads, needed)
+            cluster = Cluster(client, threads, needed, on_start)
             try:
                 yield cluster
             finally:
@@ -155,7 +153,7 @@ def open_engine(
         if offered.get(name, 0) < amount:
             found = f"{name}={offered.get(name, 0):g}"
             raise ValueError(f"resource {found} is offered, expected at least {amount:g}: --resource {name}={amount:g}")
-    local = Local(workers, threads or 1)
+    local = Local(workers, threads or 1, on_start)
     try:
         yield local
     finally:
@@ -166,11 +164,11 @@ def _check_workers(client: "Client", scheduler: str) -> None:
     threads = client.nthreads()
     if not threads:
         raise ValueError(f"scheduler {scheduler} has no workers, start some: dask worker {scheduler} --nthreads 1")
-    wide = [address for address, number in threads.items() if number != 1]
-    if wide:
-        raise ValueError(
-            f"worker {wide[0]} has {threads[wide[0]]} threads, expected 1: dask worker --nthreads 1 --nworkers N"
-        )
+    for address, number in threads.items():
+        if number != 1:
+            raise ValueError(
+                f"worker {address} has {number} threads, expected 1: dask worker --nthreads 1 --nworkers N"
+            )
 
 
 def write_sweep(grid: Grid, cells: Sequence[Cell], out: Path) -> None:
@@ -185,8 +183,7 @@ def run_sweep(
     engine: Engine,
     *,
     retry_failed: bool = False,
-    on_start: Callable[[str], None] | None = None,
-    on_end: Callable[[Outcome], None] | None = None,
+    on_end: Callable[[Outcome], None] = lambda _: None,
 ) -> list[Outcome]:
     """Run every cell that is not done yet, as many at a time as there are workers.
 
@@ -196,40 +193,27 @@ def run_sweep(
         cells: of :func:`workbench.sweeps.plan.plan`.
         engine: of :func:`open_engine`.
         retry_failed: run those that failed before, too.
-        on_start: told the name of each cell as a worker begins it.
         on_end: told each outcome.
 
     Returns:
         The outcome of each, in the order of ``cells``.
     """
     ended: dict[str, Outcome] = {}
-
-    def begins(cell: Cell) -> OnStart:
-        return lambda: None if on_start is None else on_start(cell.name)
-
     waiting = list(cells)
     while waiting:
-        futures = {engine.submit(partial(run_cell, cell, retry_failed), begins(cell)): cell for cell in waiting}
+        futures = {engine.submit(partial(run_cell, cell, retry_failed)): cell for cell in waiting}
         waiting = []
         for future in as_completed(futures):
             cell = futures[future]
-            outcome = _outcome(future, cell)
+            try:
+                outcome = future.result()
+            except Exception as error:
+                outcome = Outcome(cell.name, "died", message=f"{type(error).__name__}: {error}")
             if outcome.state == "busy":
                 waiting.append(cell)
             else:
                 ended[cell.name] = outcome
-                if on_end is not None:
-                    on_end(outcome)
+                on_end(outcome)
         if waiting:
             time.sleep(BUSY_SECONDS)
     return [ended[cell.name] for cell in cells]
-
-
-def _outcome(future: "Future[Outcome]", cell: Cell) -> Outcome:
-    """What a task returned, or "died" with the error that it raised."""
-    error: Any
-    try:
-        return future.result()
-    except Exception as raised:
-        error = raised
-    return Outcome(cell.name, "died", message=f"{type(error).__name__}: {error}")

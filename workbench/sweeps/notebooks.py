@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from workbench.checks import check_positive, check_whole
+from workbench.checks import check_positive
 from workbench.io.lock import FolderInUseError, own_folder
 from workbench.runs.parameters import read_parameters, typed_parameters
 from workbench.runs.status import Failure, Job, Status
-from workbench.sweeps.engine import Execute, OnStart, open_engine
+from workbench.sweeps.engine import Execute, open_engine
 
 
 def run_notebook(
@@ -43,10 +43,11 @@ def run_notebook(
         ValueError: it is not a notebook with one parameters cell, a parameter is not known or does not fit its type,
             or ``out_dir`` is the notebook's own folder.
     """
-    _check_limits(1, timeout, threads)
-    with open_engine(workers=1, threads=threads or _cores()) as engine:  # it starts while the notebook is read here
+    _check_timeout(timeout)
+    threads = _cores() if threads is None else threads
+    with open_engine(workers=1, threads=threads) as engine:  # it starts while the notebook is read here
         job = _job(Path(path), Path(out_dir), parameters or {}, preset, timeout)
-        return engine.submit(lambda execute, _: execute(job), lambda: None).result()
+        return engine.submit(lambda execute: execute(job)).result()
 
 
 def run_notebooks(
@@ -57,7 +58,7 @@ def run_notebooks(
     preset: str | None = None,
     timeout: float | None = None,
     threads: int | None = None,
-    on_done: Callable[[Status], None] | None = None,
+    on_done: Callable[[Status], None] = lambda _: None,
 ) -> list[Status]:
     """Execute notebooks, ``workers`` at a time, each into the folder of its name below ``runs_dir``.
 
@@ -78,34 +79,32 @@ def run_notebooks(
     Raises:
         ValueError: two notebooks of one name, or a number that makes no sense.
     """
-    _check_limits(workers, timeout, threads)
+    _check_timeout(timeout)
     names = [Path(path).stem for path in paths]
     if len(set(names)) < len(names):
         raise ValueError(f"paths holds notebooks of one name: {', '.join(names)}; expected names that differ")
     ended: dict[int, Status] = {}
-    at_once = max(1, min(workers, len(paths)))
-    with open_engine(workers=at_once, threads=threads or max(1, _cores() // at_once)) as engine:
-        futures = {
-            engine.submit(partial(_execute, Path(path), Path(runs_dir), preset, timeout), lambda: None): index
-            for index, path in enumerate(paths)
-        }
+    at_once = min(workers, max(1, len(paths)))
+    threads = max(1, _cores() // max(1, at_once)) if threads is None else threads
+    with open_engine(workers=at_once, threads=threads) as engine:
+
+        def run(path: Path, execute: Execute) -> Status:
+            return execute(_job(path, Path(runs_dir) / path.stem, {}, preset, timeout))
+
+        futures = {engine.submit(partial(run, Path(path))): index for index, path in enumerate(paths)}
         for future in as_completed(futures):
             index = futures[future]
             try:
                 ended[index] = future.result()
             except (OSError, ValueError, FolderInUseError) as error:
                 ended[index] = _refused(Path(paths[index]), Path(runs_dir), preset, error)
-            if on_done is not None:
-                on_done(ended[index])
+            on_done(ended[index])
     return [ended[index] for index in range(len(paths))]
 
 
-def _check_limits(workers: int, timeout: float | None, threads: int | None) -> None:
-    check_whole(workers, "workers")
+def _check_timeout(timeout: float | None) -> None:
     if timeout is not None:
         check_positive(timeout, "timeout")
-    if threads is not None:
-        check_whole(threads, "threads")
 
 
 def _cores() -> int:
@@ -124,17 +123,11 @@ def _job(path: Path, out_dir: Path, given: Mapping[str, Any], preset: str | None
     return Job(name=notebook.stem, notebook=notebook, folder=folder, parameters=parameters, timeout=timeout)
 
 
-def _execute(
-    path: Path, runs_dir: Path, preset: str | None, timeout: float | None, execute: Execute, _on_start: OnStart
-) -> Status:
-    return execute(_job(path, runs_dir / path.stem, {}, preset, timeout))
-
-
 def _refused(path: Path, runs_dir: Path, preset: str | None, error: Exception) -> Status:
     """The status of a notebook that could not be started; written, unless the folder is somebody else's."""
-    job = Job(name=path.stem, notebook=path, folder=runs_dir / path.stem, parameters={})
+    parameters = {} if preset is None else {"preset": preset}
+    job = Job(name=path.stem, notebook=path, folder=runs_dir / path.stem, parameters=parameters)
     status = job.status("failed", Failure(type=type(error).__name__, message=str(error)))
-    status = status.model_copy(update={"preset": preset})
     with suppress(OSError, FolderInUseError), own_folder(job.folder):
         status.write(job.folder)
     return status

@@ -3,11 +3,11 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -15,10 +15,12 @@ from workbench.io.project import find_notebook
 from workbench.io.source import imported, source_digest
 from workbench.runs.parameters import read_notebook, read_parameters, typed_parameters
 from workbench.runs.record import Record
+from workbench.runs.settings import nested
 from workbench.sweeps.grid import Grid, combinations
 
 TRAININGS = {"train": "workbench.training.experiment", "adversarial": "workbench.adversarial.experiment"}
 """What a grid can train besides notebooks, and the module that does it."""
+LABELLED = ("model", "loss", "sampler", "seed")  # of a training
 LABEL_LENGTH = 60
 
 
@@ -26,7 +28,7 @@ class Cell(BaseModel):
     """One run of a sweep.
 
     Attributes:
-        kind: what runs.
+        kind: what runs, "notebook" or a name of :data:`TRAININGS`.
         notebook: its path; None for a training.
         parameters: every one of them, with those that the grid leaves as they are.
         given: those that the grid sets.
@@ -39,7 +41,7 @@ class Cell(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    kind: Literal["notebook", "train", "adversarial"]
+    kind: str
     notebook: Path | None
     parameters: dict[str, Any]
     given: dict[str, Any]
@@ -62,6 +64,17 @@ class Cell(BaseModel):
         return f"{self.parameters['model']}-{self.parameters.get('loss', self.parameters['dataset'])}"
 
 
+class _Checked(NamedTuple):
+    """Parameters that fit: all of them, a label for the reader, and what makes this run another than others."""
+
+    parameters: dict[str, Any]
+    label: str
+    identity: list[Any]
+
+
+Check = Callable[[dict[str, Any]], _Checked]
+
+
 def plan(grid: Grid, out: str | Path, *, beside: Path | None = None) -> list[Cell]:
     """The cells of a grid, each with its own folder below ``out``.
 
@@ -74,54 +87,78 @@ def plan(grid: Grid, out: str | Path, *, beside: Path | None = None) -> list[Cel
         FileNotFoundError: there is no such notebook.
         ValueError: a parameter is not known or does not fit, or two cells are the same; one line says every problem.
     """
-    planned = _trainings(grid) if grid.run in TRAININGS else _notebooks(grid, beside)
+    notebook = None if grid.run in TRAININGS else _find(grid.run, beside)
+    source = "" if notebook is None else notebook_digest(notebook)
+    check = _training_check(grid) if notebook is None else _notebook_check(grid, notebook, source)
+    checked = []
+    problems: dict[str, None] = {}  # in their order, each once
+    for given in combinations(grid):
+        try:
+            checked.append((given, check(given)))
+        except ValueError as error:
+            problems[str(error)] = None
+    if problems:
+        where = f"grid {grid.name}" if notebook is None else f"grid {grid.name}, notebook {notebook.name}"
+        raise ValueError(f"{where}: {'; '.join(problems)}")
+    kind = grid.run if notebook is None else "notebook"
+    code = code_digest(kind, notebook)
     home = Path(out).resolve() / "cells"
     known = {path.name.rpartition("-")[2]: path for path in home.iterdir()} if home.is_dir() else {}
     cells: dict[str, Cell] = {}
-    code = ""
-    for given, label, identity, values in planned:
-        code = code or code_digest(values["kind"], values["notebook"])
+    for given, (parameters, label, identity) in checked:
         digest = hashlib.sha256(json.dumps([identity, code], sort_keys=True).encode()).hexdigest()[:12]
         if digest in cells:
             raise ValueError(f"grid {grid.name} has the same cell twice: {given}")
         name = re.sub(r"[^A-Za-z0-9._=-]+", "-", label)[:LABEL_LENGTH].strip("-.")
-        folder = known.get(digest, home / f"{name}-{digest}")  # the digest counts, the rest is for the reader
-        cells[digest] = Cell(given=given, digest=digest, code=code, folder=folder, timeout=grid.timeout, **values)
+        cells[digest] = Cell(
+            kind=kind,
+            notebook=notebook,
+            parameters=parameters,
+            given=given,
+            digest=digest,
+            source=source,
+            code=code,
+            folder=known.get(digest, home / f"{name}-{digest}"),  # the digest counts, the rest is for the reader
+            timeout=grid.timeout,
+        )
     return list(cells.values())
 
 
-Planned = tuple[dict[str, Any], str, Any, dict[str, Any]]
+def _find(name: str, beside: Path | None) -> Path:
+    relative = (beside or Path()) / name
+    return relative.resolve() if relative.suffix == ".ipynb" and relative.is_file() else find_notebook(name)
 
 
-def _notebooks(grid: Grid, beside: Path | None) -> Iterator[Planned]:
-    relative = (beside or Path()) / grid.run
-    notebook = relative.resolve() if relative.suffix == ".ipynb" and relative.is_file() else find_notebook(grid.run)
+def _notebook_check(grid: Grid, notebook: Path, source: str) -> Check:
     known = read_parameters(notebook)
-    source = notebook_digest(notebook)
     defaults = {name: parameter.default for name, parameter in known.items() if name != "run_dir"}
     preset = {} if grid.preset is None else {"preset": grid.preset}
-    typed: list[dict[str, Any]] = []
-    problems: dict[str, None] = {}  # in their order, each once
-    cells = list(combinations(grid))
-    for given in cells:
+
+    def check(given: dict[str, Any]) -> _Checked:
         if "run_dir" in given:
-            problems["run_dir is the sweep's own, expected other parameters"] = None
-        try:
-            typed.append(typed_parameters(known, given | preset))
-        except ValueError as error:
-            problems[str(error)] = None
-    if problems:
-        raise ValueError(f"grid {grid.name}, notebook {notebook.name}: {'; '.join(problems)}")
-    for given, values in zip(cells, typed, strict=True):
-        parameters = defaults | values
-        varying = [values[name] for name in grid.varying]
-        label = "-".join(f"{value:g}" if isinstance(value, float) else str(value) for value in varying)
-        yield (
-            given,
-            f"{notebook.stem}-{label}".rstrip("-"),
-            ["notebook", source, parameters],
-            {"kind": "notebook", "notebook": notebook, "source": source, "parameters": parameters},
+            raise ValueError("run_dir is the sweep's own, expected other parameters")
+        parameters = defaults | typed_parameters(known, given | preset)
+        varying = [parameters[name] for name in grid.varying if name in parameters]
+        label = "-".join(
+            f"{value:g}" if isinstance(value, float) else str(value) for value in (notebook.stem, *varying)
         )
+        return _Checked(parameters, label, ["notebook", source, parameters])
+
+    return check
+
+
+def _training_check(grid: Grid) -> Check:
+    if grid.preset is not None:
+        raise ValueError(f"grid {grid.name}: preset belongs to notebooks, expected none for a training")
+    configure = import_module(TRAININGS[grid.run]).configure
+
+    def check(given: dict[str, Any]) -> _Checked:
+        config = configure(**nested(given))
+        parameters = config.model_dump(mode="json")
+        label = "-".join(str(parameters[name]) for name in LABELLED if name in parameters)
+        return _Checked(parameters, label, [grid.run, config.identity])
+
+    return check
 
 
 def notebook_digest(notebook: str | Path) -> str:
@@ -145,31 +182,6 @@ def _code(notebook: str | Path) -> list[str]:
     return [cell.source for cell in read_notebook(notebook).cells if cell.cell_type == "code"]
 
 
-def _trainings(grid: Grid) -> Iterator[Planned]:
-    if grid.preset is not None:
-        raise ValueError(f"grid {grid.name}: preset belongs to notebooks, expected none for a training")
-    configure = import_module(TRAININGS[grid.run]).configure
-    configs = []
-    problems: dict[str, None] = {}
-    cells = list(combinations(grid))
-    for given in cells:
-        try:
-            configs.append(configure(**nested(given)))
-        except ValueError as error:
-            problems[str(error)] = None
-    if problems:
-        raise ValueError(f"grid {grid.name}: {'; '.join(problems)}")
-    for given, config in zip(cells, configs, strict=True):
-        parameters = config.model_dump(mode="json")
-        names = [parameters[part] for part in ("model", "loss", "sampler", "seed") if part in parameters]
-        yield (
-            given,
-            "-".join(map(str, names)),
-            [grid.run, config.identity],
-            {"kind": grid.run, "notebook": None, "source": "", "parameters": parameters},
-        )
-
-
 def train(kind: str, parameters: Mapping[str, Any], folder: Path) -> Record:
     """Train in ``folder``, from its checkpoint where there is one.
 
@@ -183,21 +195,7 @@ def train(kind: str, parameters: Mapping[str, Any], folder: Path) -> Record:
     return record
 
 
-def nested(given: Mapping[str, Any]) -> dict[str, Any]:
-    """``{"loss_options.sigma": 4}`` -> ``{"loss_options": {"sigma": 4}}``.
-
-    Raises:
-        ValueError: a dotted name leads into something that holds no options.
-    """
-    values: dict[str, Any] = {}
-    for name, value in given.items():
-        *path, last = name.split(".")
-        options = values
-        for part in path:
-            inner = options.get(part, {})
-            if not isinstance(inner, dict):
-                raise ValueError(f"{name}: {part} is {inner!r}, expected options")
-            inner = options[part] = dict(inner)  # a copy: cells share their fixed values
-            options = inner
-        options[last] = value
-    return values
+def differing(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The names whose values are not the same in all rows, in their order."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [name for name in names if len({str(row.get(name)) for row in rows}) > 1]

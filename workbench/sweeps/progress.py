@@ -3,9 +3,10 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from workbench.sweeps.cell import Outcome, cell_state
-from workbench.sweeps.plan import Cell
+from workbench.sweeps.plan import Cell, differing
 
 COLUMNS = ("done", "running", "failed", "waiting")
 MOST_ROWS = 12
@@ -20,13 +21,12 @@ class SweepProgress:
         self._begun = time.monotonic()
         self._ended = 0
 
-    def start(self, name: str) -> None:
-        """A worker has begun the cell ``name``."""
-        if self.states[name] != "done":
-            self.states[name] = "running"
+    def start(self, folder: Path) -> None:
+        """A worker has begun a job in ``folder``, which lies in the folder of its cell."""
+        self.states[folder.parent.name] = "running"
 
     def end(self, outcome: Outcome) -> None:
-        """A cell has ended, or another process runs it."""
+        """A cell has ended."""
         self.states[outcome.cell] = _column(outcome.state)
         self._ended += outcome.ran
 
@@ -40,45 +40,33 @@ class SweepProgress:
         return self.counts()["done"] == len(self.cells)
 
     @property
-    def seconds_left(self) -> float | None:
-        """An estimate from the cells that ended so far; None before the first one has."""
-        counts = self.counts()
-        left = counts["running"] + counts["waiting"]
-        return (time.monotonic() - self._begun) / self._ended * left if self._ended else None
+    def left(self) -> int:
+        """How many cells run or wait."""
+        return self.counts()["running"] + self.counts()["waiting"]
 
     def line(self) -> str:
-        """One line: cells by state, and the time left."""
+        """One line: cells by state, and the time left, estimated from the cells that have ended so far."""
         counts = self.counts()
-        left = self.seconds_left
         parts = [f"{counts['done']}/{len(self.cells)} done"]
         parts += [f"{counts[state]} {state}" for state in COLUMNS[1:] if counts[state]]
-        unsettled = counts["running"] + counts["waiting"]
-        return "  ".join([*parts, *([f"about {clock(left)} left"] if left is not None and unsettled else [])])
+        if self._ended and self.left:
+            parts.append(f"about {clock((time.monotonic() - self._begun) / self._ended * self.left)} left")
+        return "  ".join(parts)
 
     def table(self) -> str:
         """A row for each value of the first parameter that differs between cells, and a last one for all."""
-        name = first_difference(list(self.cells.values()))
+        names = differing([cell.given for cell in self.cells.values()])
+        name = next((name for name in names if name != "seed"), names[0] if names else "")
         rows: dict[str, Counter[str]] = {}
         for key, cell in self.cells.items():
-            value = "" if name is None else str(cell.parameters.get(name))
-            rows.setdefault(value, Counter())[self.states[key]] += 1
-        if name is None or len(rows) > MOST_ROWS:
-            rows = {}
-        lines: list[tuple[str, ...]] = [(name if name and rows else "", *COLUMNS)]
+            rows.setdefault(str(cell.given.get(name)), Counter())[self.states[key]] += 1
+        if not name or len(rows) > MOST_ROWS:
+            name, rows = "", {}
+        lines: list[tuple[str, ...]] = [(name, *COLUMNS)]
         for value, counts in [*rows.items(), ("all", self.counts())]:
             lines.append((value, *(str(counts[column] or "–") for column in COLUMNS)))
         width = max(len(line[0]) for line in lines)
         return "\n".join(f"{line[0]:{width}}" + "".join(f"{text:>9}" for text in line[1:]) for line in lines)
-
-
-def first_difference(cells: Sequence[Cell]) -> str | None:
-    """The first parameter that is not the same in all cells, the seed last."""
-    names = [name for name in (cells[0].parameters if cells else {}) if name != "seed"]
-    given = [name for name in (cells[0].given if cells else {}) if name in names]
-    for name in [*given, *names, "seed"]:
-        if len({str(cell.parameters.get(name)) for cell in cells}) > 1:
-            return name
-    return None
 
 
 def clock(seconds: float) -> str:

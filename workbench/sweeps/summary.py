@@ -9,6 +9,7 @@ from workbench.runs.record import read_model, read_record
 from workbench.runs.status import Failure, read_status
 from workbench.sweeps.cell import CellState, cell_state
 from workbench.sweeps.grid import Grid
+from workbench.sweeps.plan import differing
 
 SHOWN = ("mae", "mae_sparse", "mae_dense", "f1", "rmse")
 
@@ -65,16 +66,12 @@ def collect_sweeps(runs_dir: str | Path, *, damaged: list[str] | None = None) ->
             cells = [_cell(path.parent / "cells" / name) for name in plan.cells]
             measured = {metric for cell in cells for metric in cell.metrics}
             metrics = [name for name in SHOWN if name in measured] or sorted(measured)[:4]
-            varying = [name for name in _names(cells) if len({str(cell.given.get(name)) for cell in cells}) > 1]
+            varying = differing([cell.given for cell in cells])
             found.append(SweepSummary(path.parent.name, plan.planned, plan.grid.run, varying, metrics, cells))
         except (ValueError, OSError) as error:
             if damaged is not None:
                 damaged.append(str(error))
     return found
-
-
-def _names(cells: list[CellSummary]) -> list[str]:
-    return list(dict.fromkeys(name for cell in cells for name in cell.given))
 
 
 def _cell(folder: Path) -> CellSummary:
