@@ -11,7 +11,7 @@ from torch import Tensor
 from workbench.checks import check_positive, check_whole
 from workbench.tensor_checks import check_points, check_tensor
 
-LEVELS = {"low": (0, 50), "medium": (51, 500), "high": (501, float("inf"))}
+JHU_LEVELS = {"low": (0, 50), "medium": (51, 500), "high": (501, float("inf"))}
 """JHU-CROWD++'s density levels: people in the image, both ends included."""
 
 
@@ -64,7 +64,7 @@ def bias(truth: ArrayLike, predicted: ArrayLike) -> float:
 
 
 def per_level(
-    truth: ArrayLike, predicted: ArrayLike, levels: Mapping[str, tuple[float, float]] = LEVELS
+    truth: ArrayLike, predicted: ArrayLike, levels: Mapping[str, tuple[float, float]] = JHU_LEVELS
 ) -> dict[str, dict[str, float]]:
     """Images, MAE, RMSE and bias at each density level.
 

@@ -5,12 +5,13 @@ the sample's index, the seed of everything random that is done to it, and how fa
 need no random state of their own, and an epoch can be taken up again at any step.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 from torch.utils.data import Sampler
 
@@ -56,33 +57,55 @@ class Memory:
         self.known, self.noted = (state[name].numpy().copy() for name in ("known", "noted"))
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class EpochBatches(Sampler[list[Draw]]):
     """A batch sampler whose epochs follow from the seed, the epoch and what was learnt before.
 
-    A subclass writes :meth:`plan`, and :meth:`judge` if it learns. The batches are those of all processes together:
-    after :meth:`divide` each process gets its share of every batch.
+    A subclass writes :meth:`shown`, and :meth:`judge` if it learns; an option of its own is a field of the dataclass.
+    The batches are those of all processes together: after :meth:`divide` each process gets its share of every batch.
 
     Args:
         samples: number of samples.
         batch_size: samples per batch, of all processes together; the last batch of an epoch may be smaller.
         seed: what everything is drawn from.
-        memory: what is learnt of each sample, None for a sampler that does not learn.
+
+    Attributes:
+        unseen: what is known of a sample that was not seen yet; None for a sampler that does not learn.
+        memory: what is learnt of each sample.
     """
 
-    def __init__(self, samples: int, batch_size: int, *, seed: int = 0, memory: Memory | None = None) -> None:
-        check_whole(samples, "samples")
-        check_whole(batch_size, "batch_size")
-        check_whole(seed, "seed", least=0)
-        self.samples = samples
-        self.batch_size = batch_size
-        self.seed = seed
-        self.memory = memory
+    unseen: ClassVar[float | None] = None
+
+    samples: int = field(kw_only=False)
+    batch_size: int = field(kw_only=False)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_whole(self.samples, "samples")
+        check_whole(self.batch_size, "batch_size")
+        check_whole(self.seed, "seed", least=0)
+        self.memory = Memory(self.samples, self.unseen or 0)
         self.rank, self.ranks = 0, 1
         self.start(0)
 
-    def plan(self, epoch: int) -> list[list[Draw]]:
-        """The batches of an epoch."""
+    def shown(self, epoch: int, rng: np.random.Generator) -> tuple[Int[np.ndarray, "n"], ArrayLike]:
+        """The samples of an epoch in their order, and the zoom of each or of all."""
         raise NotImplementedError
+
+    def plan(self, epoch: int) -> list[list[Draw]]:
+        """The batches of an epoch; the last one may be smaller."""
+        rng = np.random.default_rng([self.seed, epoch, STREAM])
+        indices, zooms = self.shown(epoch, rng)
+        return self.cut(make_draws(indices, zooms, rng))
+
+    @property
+    def per_batch(self) -> int:
+        """The number of samples in a batch."""
+        return self.batch_size
+
+    def cut(self, draws: list[Draw]) -> list[list[Draw]]:
+        """Cut into batches."""
+        return [draws[start : start + self.per_batch] for start in range(0, len(draws), self.per_batch)]
 
     def judge(
         self, truth: Float[np.ndarray, "n"], predicted: Float[np.ndarray, "n"], zooms: Float[np.ndarray, "n"]
@@ -94,8 +117,7 @@ class EpochBatches(Sampler[list[Draw]]):
         """Let the next iteration begin at ``step`` of ``epoch``."""
         self.epoch, self.step = epoch, step
         self._batches: list[list[Draw]] | None = None
-        if self.memory is not None:
-            self.memory.begin(epoch)
+        self.memory.begin(epoch)
 
     def divide(self, rank: int, ranks: int) -> None:
         """Give this process its share of each batch: every ``ranks``-th sample from ``rank`` on.
@@ -117,7 +139,7 @@ class EpochBatches(Sampler[list[Draw]]):
     @property
     def learns(self) -> bool:
         """Whether :meth:`observe` wants to be told of each step."""
-        return self.memory is not None
+        return self.unseen is not None
 
     def observe(self, step: int, truth: ArrayLike, predicted: ArrayLike) -> None:
         """Hear how a batch was counted; the epochs after this one follow from it.
@@ -127,7 +149,7 @@ class EpochBatches(Sampler[list[Draw]]):
             truth: people in each sample of the batch, of all processes together and in its order.
             predicted: people counted in each.
         """
-        if self.memory is None:
+        if not self.learns:
             return
         draws = self.batches[step]
         zooms = np.array([draw.zoom for draw in draws])
@@ -140,33 +162,24 @@ class EpochBatches(Sampler[list[Draw]]):
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps; nothing where all follows from the seed and the epoch."""
-        return {} if self.memory is None else self.memory.state_dict()
+        return self.memory.state_dict() if self.learns else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the state of a checkpoint; :meth:`start` comes next."""
-        if self.memory is not None:
+        if self.learns:
             self.memory.load_state_dict(state)
 
     def __len__(self) -> int:
-        return -(-self.samples // self.batch_size)
+        return -(-self.samples // self.per_batch)
 
     def __iter__(self) -> Iterator[list[Draw]]:
         for batch in self.batches[self.step :]:
             whole = batch * -(-self.ranks // len(batch)) if len(batch) < self.ranks else batch
             yield whole[self.rank :: self.ranks][: max(1, -(-len(batch) // self.ranks))]
 
-    def generator(self, epoch: int) -> np.random.Generator:
-        """The random numbers of an epoch."""
-        return np.random.default_rng([self.seed, epoch, STREAM])
 
-
-def make_draws(indices: Sequence[int] | np.ndarray, zooms: ArrayLike, rng: np.random.Generator) -> list[Draw]:
+def make_draws(indices: Int[np.ndarray, "n"], zooms: ArrayLike, rng: np.random.Generator) -> list[Draw]:
     """A draw of each sample, its seed drawn from ``rng``."""
     seeds = rng.integers(2**62, size=len(indices))
     factors = np.broadcast_to(np.asarray(zooms, dtype=np.float64), len(indices))
     return [Draw(int(i), int(s), float(z)) for i, s, z in zip(indices, seeds, factors, strict=True)]
-
-
-def in_batches(draws: list[Draw], batch_size: int) -> list[list[Draw]]:
-    """Cut into batches; the last one may be smaller."""
-    return [draws[start : start + batch_size] for start in range(0, len(draws), batch_size)]

@@ -10,8 +10,7 @@ from numpy.typing import ArrayLike
 
 from workbench.checks import check_choice, check_whole
 from workbench.data.patches import ImagePatches
-from workbench.data.sample import Draw
-from workbench.sampling.base import STREAM, EpochBatches, in_batches, make_draws
+from workbench.sampling.base import STREAM, EpochBatches
 from workbench.sampling.groups import count_groups
 from workbench.sampling.lsh import draw_projection, hash_stream
 
@@ -123,6 +122,7 @@ def equal_count(codes: Float[np.ndarray, "n"], bins: int) -> Int[np.ndarray, "n"
     return bin_of
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class LADPBatches(EpochBatches):
     """Batches with one sample of each bin that holds any (LADP) [LA Alg. 1]; the comments give the algorithm's lines.
 
@@ -147,35 +147,36 @@ class LADPBatches(EpochBatches):
         ValueError: the batch size is not G B.
     """
 
-    def __init__(
-        self,
-        samples: int,
-        batch_size: int,
-        *,
-        patches: ImagePatches,
-        seed: int = 0,
-        groups: int = 6,
-        bins: int | None = None,
-        spacing: str = "width",
-        projection: int | None = None,
-    ) -> None:
-        check_whole(groups, "groups")
-        bins = batch_size // groups if bins is None else bins
-        if not bins or groups * bins != batch_size:
+    patches: ImagePatches
+    groups: int = 6
+    bins: int | None = None
+    spacing: str = "width"
+    projection: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_whole(self.groups, "groups")
+        bins = self.batch_size // self.groups if self.bins is None else self.bins
+        if not bins or self.groups * bins != self.batch_size:
             raise ValueError(
-                f"batch_size is {batch_size!r} with {groups} groups of {bins} bins; expected their product, one "
-                "sample from each bin"
+                f"batch_size is {self.batch_size!r} with {self.groups} groups of {bins} bins; expected their product, "
+                "one sample from each bin"
             )
         # line 2: w_c
-        vectors = draw_projection(patches.patch_size, seed=seed if projection is None else projection)
+        vectors = draw_projection(
+            self.patches.patch_size, seed=self.seed if self.projection is None else self.projection
+        )
         # line 3: h(i)
-        self.codes = hash_stream((patches[index].image for index in range(samples)), vectors).numpy()
+        self.codes = hash_stream((self.patches[index].image for index in range(self.samples)), vectors).numpy()
         # lines 1 and 4: G groups by count, B bins in each by code
-        self.partition = partition_samples(patches.counts(), self.codes, groups=groups, bins=bins, spacing=spacing)
-        super().__init__(samples, batch_size, seed=seed)
+        self.partition = partition_samples(
+            self.patches.counts(), self.codes, groups=self.groups, bins=bins, spacing=self.spacing
+        )
 
-    def __len__(self) -> int:
-        return -(-self.samples // self.partition.filled)
+    @property
+    def per_batch(self) -> int:
+        """The number of bins that hold samples."""
+        return self.partition.filled
 
     def order(self, epoch: int) -> Int[np.ndarray, "steps bins"]:
         """The samples of an epoch, a row a step, a column a bin."""
@@ -186,10 +187,9 @@ class LADPBatches(EpochBatches):
         ]
         return np.stack(columns, axis=1)
 
-    def plan(self, epoch: int) -> list[list[Draw]]:
-        """One draw of each bin, step by step."""
-        order = self.order(epoch).ravel()
-        return in_batches(make_draws(order, 1, self.generator(epoch)), self.partition.filled)
+    def shown(self, epoch: int, rng: np.random.Generator) -> tuple[Int[np.ndarray, "n"], ArrayLike]:
+        """One sample of each bin, step by step."""
+        return self.order(epoch).ravel(), 1
 
     def summary(self) -> dict[str, float]:
         """The number of bins, and the number of those that hold samples."""

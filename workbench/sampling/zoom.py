@@ -7,14 +7,13 @@ it (fewer people), r > 1 a larger one (more people). :func:`workbench.data.patch
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 from scipy.special import expit
 
 from workbench.checks import check_positive
-from workbench.data.sample import Draw
 from workbench.metrics import count_pairs
-from workbench.sampling.base import EpochBatches, Memory, in_batches, make_draws
+from workbench.sampling.base import EpochBatches
 
 STRENGTH, STEEPNESS = 2 / 3, 10.0
 """lambda and gamma that the paper found satisfactory (sec. 4)."""
@@ -91,20 +90,22 @@ def check_strength(strength: float) -> None:
         raise ValueError(f"strength is {strength!r}, expected lambda in (0, 2)")
 
 
-@dataclass(frozen=True)
-class Zooming:
-    """The options of LADA.
+@dataclass(kw_only=True, eq=False, repr=False)
+class LADABatches(EpochBatches):
+    """Every sample once an epoch in a random order, some of them zoomed by their last counting error (LADA).
 
     The paper adds the zoomed patches to the training set ("generating more image patches"). Here an epoch keeps its
-    length: each draw shows its patch zoomed with probability ``share``, and unchanged otherwise.
+    length: each draw shows its patch zoomed with probability ``share``, and unchanged otherwise. Other arguments as in
+    :class:`~workbench.sampling.base.EpochBatches`.
 
-    Attributes:
+    Args:
         strength: lambda of :func:`zoom_rates`.
         steepness: gamma of :func:`zoom_rates`.
         share: how often a patch is shown zoomed; 1 replaces every patch by its zoomed version.
         cumulative: whether a zoomed patch's new zoom multiplies the one it had, see :func:`next_zooms`.
     """
 
+    unseen = 1.0
     strength: float = STRENGTH
     steepness: float = STEEPNESS
     share: float = 0.5
@@ -116,10 +117,16 @@ class Zooming:
         check_positive(self.share, "share", zero=True)
         if self.share > 1:
             raise ValueError(f"share is {self.share!r}, expected one in [0, 1]")
+        super().__post_init__()
 
-    def choose(self, zooms: Float[np.ndarray, "n"], rng: np.random.Generator) -> Float[np.ndarray, "n"]:
-        """The zoom that each draw shows, of those that are known."""
-        return np.where(rng.random(len(zooms)) < self.share, zooms, 1.0)
+    def zoomed(self, order: Int[np.ndarray, "n"], rng: np.random.Generator) -> Float[np.ndarray, "n"]:
+        """The zooms that the samples ``order`` are shown at."""
+        return np.where(rng.random(len(order)) < self.share, self.memory.known[order], 1.0)
+
+    def shown(self, epoch: int, rng: np.random.Generator) -> tuple[Int[np.ndarray, "n"], ArrayLike]:
+        """A permutation with zooms."""
+        order = rng.permutation(self.samples)
+        return order, self.zoomed(order, rng)
 
     def judge(
         self, truth: Float[np.ndarray, "n"], predicted: Float[np.ndarray, "n"], zooms: Float[np.ndarray, "n"]
@@ -127,44 +134,3 @@ class Zooming:
         """The zoom of each patch's next version."""
         current = zooms if self.cumulative else None
         return next_zooms(truth, predicted, strength=self.strength, steepness=self.steepness, current=current)
-
-
-class LADABatches(EpochBatches):
-    """Every sample once an epoch in a random order, some of them zoomed by their last counting error (LADA).
-
-    Args:
-        samples: number of samples.
-        batch_size: samples per batch; the last batch may be smaller.
-        seed: what everything is drawn from.
-        strength: lambda, see :class:`Zooming`; also for the others.
-        steepness: gamma.
-        share: how often a patch is shown zoomed.
-        cumulative: whether zooms multiply.
-    """
-
-    def __init__(
-        self,
-        samples: int,
-        batch_size: int,
-        *,
-        seed: int = 0,
-        strength: float = STRENGTH,
-        steepness: float = STEEPNESS,
-        share: float = 0.5,
-        cumulative: bool = False,
-    ) -> None:
-        self.zooming = Zooming(strength, steepness, share, cumulative)
-        super().__init__(samples, batch_size, seed=seed, memory=Memory(samples, 1.0))
-
-    def plan(self, epoch: int) -> list[list[Draw]]:
-        """A permutation with zooms."""
-        assert self.memory is not None
-        rng = self.generator(epoch)
-        order = rng.permutation(self.samples)
-        return in_batches(make_draws(order, self.zooming.choose(self.memory.known[order], rng), rng), self.batch_size)
-
-    def judge(
-        self, truth: Float[np.ndarray, "n"], predicted: Float[np.ndarray, "n"], zooms: Float[np.ndarray, "n"]
-    ) -> Float[np.ndarray, "n"]:
-        """See :meth:`Zooming.judge`."""
-        return self.zooming.judge(truth, predicted, zooms)

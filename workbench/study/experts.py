@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from workbench.checks import check_positive
 from workbench.data.sample import CrowdSample
 from workbench.density import density_map
-from workbench.metrics import LEVELS, mae, per_level, rmse
+from workbench.metrics import JHU_LEVELS, mae, per_level, rmse
 from workbench.models import CountingModel, ModelOutput
 from workbench.tensor_checks import check_tensor
 from workbench.training.evaluation import Counted, inference
@@ -54,7 +54,9 @@ def count_outputs(model: CountingModel, samples: Dataset[CrowdSample] | Iterable
     return OutputCounts(truth, predicted)
 
 
-def errors_by_level(counts: OutputCounts, levels: Mapping[str, tuple[float, float]] = LEVELS) -> list[dict[str, Any]]:
+def errors_by_level(
+    counts: OutputCounts, levels: Mapping[str, tuple[float, float]] = JHU_LEVELS
+) -> list[dict[str, Any]]:
     """MAE and RMSE of every map, overall and at each density level (Table XII).
 
     Args:

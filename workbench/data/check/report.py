@@ -25,8 +25,8 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Figures:
-    """Images and people of one part of the copy; ``least`` and ``most`` are the extremes of one image.
+class Totals:
+    """Images and people of one part of the copy.
 
     Attributes:
         images: number of images.
@@ -43,10 +43,9 @@ class Figures:
     empty: int
 
 
-def figures(images: int, counts: Sequence[int]) -> Figures:
-    """The figures of so many images, of which those that could be read have these counts."""
-    least, most = (min(counts), max(counts)) if counts else (None, None)
-    return Figures(images, sum(counts), least, most, list(counts).count(0))
+def totals(images: int, counts: Sequence[int]) -> Totals:
+    """The totals of so many images, of which those that could be read have these counts."""
+    return Totals(images, sum(counts), min(counts, default=None), max(counts, default=None), list(counts).count(0))
 
 
 @dataclass(frozen=True)
@@ -57,14 +56,14 @@ class Report:
         name: the data set.
         root: where the copy lies.
         findings: what was found, in the order of the files.
-        measured: the figures of each part, and of "all".
+        measured: the totals of each part, and of "all".
         published: the published figures of each part, None where they are not verified.
     """
 
     name: str
     root: str
     findings: list[Finding]
-    measured: dict[str, Figures]
+    measured: dict[str, Totals]
     published: dict[str, dict[str, int | None]] = field(default_factory=dict)
 
     @property

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workbench.data.files.entries import Annotation, as_boxes, as_points, as_size, heights
+from workbench.data.files.entries import Annotation, as_boxes, as_points, as_size, with_boxes
 from workbench.data.files.marks import Marks
-from workbench.data.files.matlab import read_variables, unwrap
+from workbench.data.files.matlab import fields, pick, read_variables, unwrap
 from workbench.io.text import read_object
 
 MAT_KEYS = ("annPoints", "points", "point", "location", "image_info")
@@ -53,8 +53,7 @@ def _labels(given: Sequence[Any]) -> list[str]:
 
 def _plain(rows: Tensor) -> Annotation:
     """People of rows x, y, or x, y, x1, y1, x2, y2."""
-    boxes = rows[:, 2:] if rows.shape[1] == 6 else None
-    return Annotation(rows[:, :2], boxes=boxes, head_sizes=None if boxes is None else heights(boxes))
+    return with_boxes(rows[:, 2:], rows[:, :2]) if rows.shape[1] == 6 else Annotation(rows[:, :2])
 
 
 def _labelme(shapes: list[dict[str, Any]], path: Path) -> Annotation:
@@ -70,10 +69,7 @@ def _labelme(shapes: list[dict[str, Any]], path: Path) -> Annotation:
             boxes.append(torch.cat([corners.min(dim=0).values, corners.max(dim=0).values]))
         people.append(corners.mean(dim=0) if kind == "rectangle" else corners[0])
     points = torch.stack(people) if people else torch.zeros(0, 2)
-    if not boxes or len(boxes) < len(people):
-        return Annotation(points)
-    heads = torch.stack(boxes)
-    return Annotation(points, boxes=heads, head_sizes=heights(heads))
+    return with_boxes(torch.stack(boxes), points) if boxes and len(boxes) == len(people) else Annotation(points)
 
 
 def read_mat_points(path: Path) -> Marks:
@@ -84,15 +80,11 @@ def read_mat_points(path: Path) -> Marks:
         ValueError: damaged, or none of the variables.
     """
     variables = read_variables(path)
-    key = next((key for key in MAT_KEYS if key in variables), next(iter(variables)) if len(variables) == 1 else None)
-    if key is None:
-        held = ", ".join(map(repr, variables)) or "nothing"
-        raise ValueError(f"{path} holds {held}, expected one of {', '.join(map(repr, MAT_KEYS))}")
-    value = unwrap(variables[key])
-    fields = getattr(getattr(value, "dtype", None), "names", None) or ()
-    if fields and "location" not in fields:
+    key = next(iter(variables)) if len(variables) == 1 else pick(variables, path, *MAT_KEYS)
+    value = variables[key]
+    if (names := fields(value)) and "location" not in names:
         raise ValueError(
-            f"{path}: {key} is a struct with the fields {', '.join(map(repr, fields))}, expected 'location'"
+            f"{path}: {key} is a struct with the fields {', '.join(map(repr, names))}, expected 'location'"
         )
-    points = as_points(unwrap(value["location"]) if fields else value, path)
+    points = as_points(unwrap(value["location"]) if names else value, path)
     return Marks([""] * len(points), points, Annotation)

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from workbench.data.files.entries import Annotation, as_boxes, as_points, as_size, heights, normal
+from workbench.data.files.entries import Annotation, as_boxes, as_points, as_size, normal, with_boxes
 from workbench.data.files.marks import Marks
 from workbench.io.text import read_object
 
@@ -80,10 +80,7 @@ def _people(given: list[dict[str, Any]], path: Path) -> Annotation:
             raise ValueError(f"{path} holds a person without a visible head, nose, single keypoint or box")
         points.append(point)
     where = as_points(points, path)
-    if not boxes or len(boxes) < len(points):
-        return Annotation(where)
-    heads = as_boxes(boxes, path)
-    return Annotation(where, boxes=heads, head_sizes=heights(heads))
+    return with_boxes(as_boxes(boxes, path), where) if boxes and len(boxes) == len(points) else Annotation(where)
 
 
 def _keypoint(names: Any, keypoints: Any, path: Path) -> list[Any] | None:

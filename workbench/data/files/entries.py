@@ -24,6 +24,8 @@ UNREAD_SUFFIXES = (
 )
 """Endings of image kinds that are not read. Such a file is an error: no image is left out in silence."""
 
+OPTION = 'outside="clamp" moves such points to the border, "drop" leaves them out'
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -50,7 +52,7 @@ class Entry:
     @property
     def files(self) -> list[Path]:
         """Every file that the image's sample is made of."""
-        return [self.image, *([] if self.annotation is None else [self.annotation]), *self.beside.values()]
+        return [path for path in (self.image, self.annotation, *self.beside.values()) if path is not None]
 
 
 class Published(NamedTuple):
@@ -87,11 +89,20 @@ class Annotation(NamedTuple):
 
     def only(self, kept: Bool[Tensor, "n"]) -> "Annotation":
         """The annotation of some of its people."""
-        return self._replace(
-            points=self.points[kept],
-            boxes=None if self.boxes is None else self.boxes[kept],
-            head_sizes=None if self.head_sizes is None else self.head_sizes[kept],
-        )
+        boxes, sizes = (None if value is None else value[kept] for value in (self.boxes, self.head_sizes))
+        return self._replace(points=self.points[kept], boxes=boxes, head_sizes=sizes)
+
+
+def with_boxes(boxes: Float[Tensor, "n 4"], points: Float[Tensor, "n 2"] | None = None, **known: Any) -> Annotation:
+    """The annotation of heads with a box each; the points are the boxes' centres if None.
+
+    Args:
+        boxes: (N, 4), x1, y1, x2, y2.
+        points: (N, 2).
+        known: whatever else is known, see :class:`Annotation`.
+    """
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2 if points is None else points
+    return Annotation(centres, boxes=boxes, head_sizes=boxes[:, 3] - boxes[:, 1], **known)
 
 
 def check_lists(lists: Mapping[Path, Iterable[str]]) -> None:
@@ -110,12 +121,12 @@ def natural(text: str) -> list[tuple[int, str]]:
 
 
 def image_files(folder: Path, form: str = ".*", *, one_a_name: bool = True) -> list[Path]:
-    """The image files of a folder in natural order; hidden files, such as a file system's own, are none.
+    """The image files of a folder in natural order; hidden files are left out.
 
     Args:
         folder: where they lie.
-        form: what the set's names look like, a regular expression for the whole name without its ending. Other files
-            are not of the set (``workbench data check`` names them).
+        form: what the names of the set's images look like without their endings, a regular expression. Other files do
+            not belong to the set (``workbench data check`` names them).
         one_a_name: whether two images that differ in their endings only, a.jpg and a.png, are an error: they would
             share the annotation a.csv.
 
@@ -147,12 +158,12 @@ def image_files(folder: Path, form: str = ".*", *, one_a_name: bool = True) -> l
 
 
 def normal(name: str) -> str:
-    """A file's name in Unicode's form NFC: macOS writes accents as letters of their own."""
+    """A file's name in Unicode's form NFC: macOS stores an accent apart from its letter."""
     return unicodedata.normalize("NFC", name)
 
 
 def as_numbers(values: Any, path: Path, columns: int, what: str, meaning: str) -> Float[Tensor, "n columns"]:
-    """Numbers read from ``path`` as an (N, columns) tensor; none may come in any empty shape.
+    """Numbers read from ``path`` as an (N, columns) tensor; an empty array of any shape stands for none.
 
     Raises:
         ValueError: not numbers, not N x columns, NaN or infinite; the message names the file.
@@ -182,27 +193,13 @@ def as_points(values: Any, path: Path) -> Float[Tensor, "n 2"]:
 
 
 def as_boxes(values: Any, path: Path) -> Float[Tensor, "n 4"]:
-    """Numbers read from ``path`` as (N, 4) boxes; errors as :func:`as_numbers`.
-
-    Raises:
-        ValueError: a box ends before it begins.
-    """
+    """Numbers read from ``path`` as (N, 4) boxes; errors as :func:`as_numbers`, and a box turned inside out."""
     boxes = as_numbers(values, path, 4, "boxes", "x1, y1, x2, y2")
     wrong = (boxes[:, 2:] < boxes[:, :2]).any(dim=1)
     if wrong.any():
         first = ", ".join(f"{value:g}" for value in boxes[wrong][0].tolist())
         raise ValueError(f"{path} holds {int(wrong.sum())} boxes that end before they begin, for instance ({first})")
     return boxes
-
-
-def centres(boxes: Float[Tensor, "n 4"]) -> Float[Tensor, "n 2"]:
-    """The middle of each box."""
-    return (boxes[:, :2] + boxes[:, 2:]) / 2
-
-
-def heights(boxes: Float[Tensor, "n 4"]) -> Float[Tensor, "n"]:
-    """The height of each box."""
-    return boxes[:, 3] - boxes[:, 1]
 
 
 def as_number(value: object) -> int | None:
@@ -214,7 +211,10 @@ def as_number(value: object) -> int | None:
     return int(number.item()) if number.size == 1 and float(number.item()).is_integer() else None
 
 
-OPTION = 'outside="clamp" moves such points to the border, "drop" leaves them out'
+def as_size(height: object, width: object) -> tuple[int, int] | None:
+    """(H, W) stated in a file, None where it states none."""
+    rows, columns = as_number(height), as_number(width)
+    return None if rows is None or columns is None else (rows, columns)
 
 
 def beyond(points: Float[Tensor, "n 2"], size: tuple[int, int]) -> Bool[Tensor, "n"]:
@@ -222,31 +222,24 @@ def beyond(points: Float[Tensor, "n 2"], size: tuple[int, int]) -> Bool[Tensor, 
     return ((points < 0) | (points > points.new_tensor([size[1], size[0]]))).any(dim=1)
 
 
-def as_size(height: object, width: object) -> tuple[int, int] | None:
-    """(H, W) stated in a file, None where it states none."""
-    size = as_number(height), as_number(width)
-    return None if size[0] is None or size[1] is None else (size[0], size[1])
-
-
 def settle(annotation: Annotation, size: tuple[int, int], outside: str, path: Path) -> Annotation:
-    """Deal with points outside an image of ``size`` = (H, W) as ``outside`` says.
+    """The annotation in ``path`` of an image of ``size`` = (H, W), points outside it treated as ``outside`` says.
 
     Raises:
-        ValueError: the file was made for another size; ``outside`` is "raise" and a point lies outside. The message
-            names the annotation's file.
+        ValueError: the file was made for another size; ``outside`` is "raise" and a point lies outside.
     """
     if annotation.size is not None and annotation.size != size:
         raise ValueError(f"{path} was made for an image of (H, W) = {annotation.size}, the image has {size}")
     points = annotation.points
-    if outside == "raise":
-        try:
-            check_points(points, str(path), size=size)
-        except ValueError as error:
-            raise ValueError(f"{error}; {OPTION}") from error
-        return annotation
     if outside == "clamp":
         return annotation._replace(points=torch.minimum(points.clamp(min=0), points.new_tensor([size[1], size[0]])))
-    return annotation.only(~beyond(points, size))
+    if outside == "drop":
+        return annotation.only(~beyond(points, size))
+    try:
+        check_points(points, str(path), size=size)
+    except ValueError as error:
+        raise ValueError(f"{error}; {OPTION}") from error
+    return annotation
 
 
 def within(points: Float[Tensor, "n 2"], roi: Bool[Tensor, "h w"]) -> Bool[Tensor, "n"]:

@@ -3,9 +3,8 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -14,8 +13,19 @@ from torch import Tensor
 
 from workbench.checks import check_choice
 from workbench.data.dataset import CrowdDataset
-from workbench.data.files.entries import OPTION, Annotation, Entry, Published, beyond, settle, within
+from workbench.data.files.entries import (
+    OPTION,
+    Annotation,
+    Entry,
+    Published,
+    as_points,
+    beyond,
+    image_files,
+    settle,
+    within,
+)
 from workbench.data.files.images import MAX_PIXELS, image_size, read_image
+from workbench.data.files.matlab import read_mat
 from workbench.data.files.prepared import Prepared
 from workbench.data.files.resizing import resize_rule
 from workbench.data.sample import CrowdSample, Window
@@ -26,9 +36,6 @@ from workbench.io.project import project_root
 __all__ = ["Annotation", "Entry", "FileDataset", "Published"]
 
 VARIABLE = "WORKBENCH_DATA"
-OUTSIDE = ("raise", "clamp", "drop")
-STATED = ("raise", "ignore")
-ROI = ("black", "keep")
 
 
 def default_place(name: str) -> Path:
@@ -36,8 +43,7 @@ def default_place(name: str) -> Path:
 
     ``$WORKBENCH_DATA/NAME``, or ``data/sets/NAME`` in the project where that variable is not set.
     """
-    home = os.environ.get(VARIABLE)
-    if home:
+    if home := os.environ.get(VARIABLE):
         return Path(home) / name
     try:
         return project_root() / "data" / "sets" / name
@@ -52,24 +58,23 @@ def check_root(root: str | Path | None, name: str, title: str) -> Path:
         ValueError: no root is given, and nothing lies where the data set is looked for.
         FileNotFoundError: there is no such folder.
     """
+    place = default_place(name) if root is None else Path(root)
+    if place.is_dir():
+        return place
     if root is None:
-        place = default_place(name)
-        if place.is_dir():
-            return place
         raise ValueError(
             f"root is None, expected the folder that holds {title} (see data/README.md); there is no {place} either"
         )
-    root = Path(root)
-    if not root.is_dir():
-        raise FileNotFoundError(f"there is no folder {root}, expected the one that holds {title} (see data/README.md)")
-    return root
+    raise FileNotFoundError(f"there is no folder {root}, expected the one that holds {title} (see data/README.md)")
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class FileDataset(CrowdDataset):
     """A data set of image files, each with a file of annotations.
 
-    A reader of one data set gives :meth:`entries`, :meth:`read_annotation` (or :meth:`read`) and what is published
-    about it; where it has them :meth:`read_roi` and :meth:`read_maps`.
+    A reader of one data set is a short table: the attributes below say where its files lie. Where that is not enough
+    it overrides :meth:`entries`, :meth:`read_annotation` (or :meth:`read`), :meth:`read_roi` and :meth:`read_maps`. An
+    option of its own is a field of the dataclass.
 
     Args:
         root: the folder that holds it; None for the place that ``workbench data list`` names.
@@ -97,6 +102,11 @@ class FileDataset(CrowdDataset):
         title: what people call the set.
         name: its name in the registry.
         parts: its official parts.
+        folders: the folder of each part within the root; the root itself where a part has none.
+        images: the folder of the images within that of the part.
+        form: what the images' names look like without their endings, a regular expression.
+        truth: the annotation of an image within the part's folder; ``{}`` stands for the image's name.
+        variable: of a MATLAB annotation, that holds the points.
         share: of the training part that is held out where ``validation`` is None.
         truths: what the names of annotations look like, as in :meth:`pathlib.Path.glob`.
         companions: what the names of files look like that lie among the images and are not read, likewise.
@@ -110,6 +120,11 @@ class FileDataset(CrowdDataset):
     title: ClassVar[str]
     name: ClassVar[str]
     parts: ClassVar[tuple[str, ...]] = ("train", "test")
+    folders: ClassVar[Mapping[str, str]] = {}
+    images: ClassVar[str] = ""
+    form: ClassVar[str] = ".*"
+    truth: ClassVar[str] = "{}.mat"
+    variable: ClassVar[str] = "annPoints"
     share: ClassVar[float] = 0.1
     truths: ClassVar[str] = "*"
     companions: ClassVar[tuple[str, ...]] = ()
@@ -118,39 +133,38 @@ class FileDataset(CrowdDataset):
     faults: ClassVar[int] = 0
     remarks: ClassVar[dict[tuple[str, str], str]] = {}
     instead: ClassVar[str] = ""
-    settings: Mapping[str, Any] = MappingProxyType({})  # further options of a reader that its samples depend on
 
-    def __init__(
-        self,
-        root: str | Path | None = None,
-        split: str = "train",
-        *,
-        validation: float | None = None,
-        seed: int = 0,
-        outside: str = "raise",
-        stated: str = "raise",
-        roi: str = "black",
-        resize: str = "none",
-        prepared: str | Path | None = None,
-        max_pixels: int = MAX_PIXELS,
-    ) -> None:
-        check_split(split, self.share if validation is None else validation)
-        check_choice(outside, OUTSIDE, "outside")
-        check_choice(stated, STATED, "stated")
-        check_choice(roi, ROI, "roi")
-        self.resize = resize_rule(resize)
-        self.root = check_root(root, self.name, self.title)
-        self.split = split
-        self.outside = outside
-        self.stated = stated
-        self.roi = roi
-        self.max_pixels = max_pixels
-        self._entries = self.choose(split, validation, seed)
-        settings = {"dataset": self.name, "outside": outside, "stated": stated, "roi": roi, "resize": resize}
-        settings |= self.settings
-        self.prepared = None if prepared is None else Prepared(prepared, self.root, settings)
-        if self.faults and outside == "raise":
+    root: str | Path | None = field(default=None, kw_only=False)
+    split: str = field(default="train", kw_only=False)
+    validation: float | None = None
+    seed: int = 0
+    outside: str = "raise"
+    stated: str = "raise"
+    roi: str = "black"
+    resize: str = "none"
+    prepared: str | Path | None = None
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        check_split(self.split, self._share)
+        check_choice(self.outside, ("raise", "clamp", "drop"), "outside")
+        check_choice(self.stated, ("raise", "ignore"), "stated")
+        check_choice(self.roi, ("black", "keep"), "roi")
+        self._resized = resize_rule(self.resize)
+        self.place = check_root(self.root, self.name, self.title)
+        self._entries = self.choose()
+        self.store = None if self.prepared is None else Prepared(self.prepared, self.place, self.settings())
+        if self.faults and self.outside == "raise":
             self._allow_known_faults()
+
+    @property
+    def _share(self) -> float:
+        return self.share if self.validation is None else self.validation
+
+    def settings(self) -> dict[str, Any]:
+        """The options that the samples depend on, with the data set's name."""
+        chosen = {name: getattr(self, name) for name in ("outside", "stated", "roi", "resize")}
+        return {"dataset": self.name} | chosen
 
     @classmethod
     def parts_of(cls, root: Path) -> tuple[str, ...]:
@@ -159,23 +173,25 @@ class FileDataset(CrowdDataset):
 
     @classmethod
     def entries(cls, root: Path, part: str) -> Sequence[Entry]:
-        """The images of one of ``parts``, whether or not their files are sound.
+        """The images of one of ``parts`` in natural order, whether or not their files are sound.
 
         Raises:
             FileNotFoundError: the part's folder is missing or holds no image.
             ValueError: a file that lists the images is damaged.
         """
-        raise NotImplementedError
+        folder = root / cls.folders.get(part, "")
+        images = image_files(folder / cls.images, cls.form)
+        return [Entry(image.stem, image, folder / cls.truth.format(image.stem)) for image in images]
 
-    @staticmethod
-    def read_annotation(path: Path) -> Annotation:
+    @classmethod
+    def read_annotation(cls, path: Path) -> Annotation:
         """Read one annotation file.
 
         Raises:
             FileNotFoundError: there is no such file.
             ValueError: the file is damaged or says something else than expected; the message names it.
         """
-        raise NotImplementedError
+        return Annotation(as_points(read_mat(path, cls.variable), path))
 
     @classmethod
     def read(cls, entry: Entry) -> Annotation:
@@ -199,17 +215,21 @@ class FileDataset(CrowdDataset):
         """Perspective and depth of an image of ``size`` = (H, W) where the set has them; errors as above."""
         return {}
 
-    def choose(self, split: str, validation: float | None, seed: int) -> Sequence[Entry]:
-        """The entries of a split."""
-        if split == "test":
+    def choose(self) -> Sequence[Entry]:
+        """The entries of the split."""
+        if self.split == "test":
             return self.complete("test")
-        if "val" in self.parts_of(self.root):
-            if validation is not None:
-                raise ValueError(f"validation is {validation!r}, expected None: {self.title} has a validation part")
-            return [entry for part in ("train", "val") if split in (part, "trainval") for entry in self.complete(part)]
-        entries = self.complete("train")
-        share = self.share if validation is None else validation
-        return [entries[i] for i in hold_out(len(entries), split, validation=share, seed=seed)]
+        if "val" not in self.parts_of(self.place):
+            return self.keep(self.complete("train"))
+        if self.validation is not None:
+            raise ValueError(f"validation is {self.validation!r}, expected None: {self.title} has a validation part")
+        parts = [part for part in ("train", "val") if self.split in (part, "trainval")]
+        return [entry for part in parts for entry in self.complete(part)]
+
+    def keep(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Those entries of the training part that belong to the split: not held out, held out, or all."""
+        kept = hold_out(len(entries), self.split, validation=self._share, seed=self.seed)
+        return [entries[index] for index in kept]
 
     def complete(self, part: str) -> Sequence[Entry]:
         """The entries of one of ``parts``, each with every file that belongs to it.
@@ -217,9 +237,9 @@ class FileDataset(CrowdDataset):
         Raises:
             FileNotFoundError: a file is missing, and the message names one and says how many are; or there is no image.
         """
-        entries = self.entries(self.root, part)
+        entries = self.entries(self.place, part)
         if not entries:
-            raise FileNotFoundError(f"{self.root} holds no images of the part {part!r} of {self.title}")
+            raise FileNotFoundError(f"{self.place} holds no images of the part {part!r} of {self.title}")
         for kind in ("image", "annotation", *sorted({kind for entry in entries for kind in entry.beside})):
             wanted = [(entry, entry.beside.get(kind) or getattr(entry, kind, None)) for entry in entries]
             missing = [(entry, path) for entry, path in wanted if path is not None and not path.is_file()]
@@ -234,14 +254,12 @@ class FileDataset(CrowdDataset):
     def _allow_known_faults(self) -> None:
         """Clamp points outside their image if there are not more of them than in the published set, else raise."""
         found = {}
-        for entry in [entry for part in self.parts_of(self.root) for entry in self.complete(part)]:
-            size = image_size(entry.image, max_pixels=self.max_pixels)
-            number = int(beyond(self.read(entry).points, size).sum())
-            if number:
+        for entry in [entry for part in self.parts_of(self.place) for entry in self.complete(part)]:
+            if number := int(beyond(self.read(entry).points, self._size(entry)).sum()):
                 found[entry.annotation] = number
         if sum(found.values()) > self.faults:
             raise ValueError(
-                f"{self.root} holds {sum(found.values())} points outside their image, for instance in "
+                f"{self.place} holds {sum(found.values())} points outside their image, for instance in "
                 f"{next(iter(found))}, expected at most {self.faults}, as the published set has; {OPTION}"
             )
         self.outside = "clamp"
@@ -260,36 +278,33 @@ class FileDataset(CrowdDataset):
         """The images' file names without their endings."""
         return [entry.name for entry in self._entries]
 
+    def _size(self, entry: Entry) -> tuple[int, int]:
+        return image_size(entry.image, max_pixels=self.max_pixels)
+
     def size_of(self, index: int) -> tuple[int, int]:
         """(H, W) of one image, after resizing; of the file only the header is read."""
-        return self.resize(image_size(self._entries[self.at(index)].image, max_pixels=self.max_pixels))
+        return self._resized(self._size(self._entries[self.at(index)]))
 
     def points(self, index: int) -> Float[Tensor, "n 2"]:
         """The annotated points; of the image only the header is read."""
         entry = self._entries[self.at(index)]
         if entry.annotation is None:
             self.read(entry)  # raises
-        if self.prepared is not None and (item := self.prepared.find(entry)) is not None:
+        if self.store is not None and (item := self.store.find(entry)) is not None:
             return item.sample.points
-        size = image_size(entry.image, max_pixels=self.max_pixels)
+        size = self._size(entry)
         bare = CrowdSample(torch.zeros(1).expand(3, *size), self._people(entry, size)[0].points, entry.name)
-        return resize_sample(bare, self.resize(size), image=False).points
-
-    def labels(self) -> list[int | None]:
-        """The class or scene of every image, for scores by scene; None where the set has none."""
-        return [None if entry.annotation is None else self.read(entry).label for entry in self._entries]
+        return resize_sample(bare, self._resized(size), image=False).points
 
     def __getitem__(self, index: int) -> CrowdSample:
         entry = self._entries[self.at(index)]
-        if self.prepared is None:
-            return self.load(entry)
-        return self.prepared.get(entry, self.load).whole()
+        return self.load(entry) if self.store is None else self.store.get(entry, self.load).whole()
 
     def window(self, index: int, choose: Callable[[tuple[int, int]], Window]) -> CrowdSample:
         """A part of one image; of a prepared one only that part is read."""
-        if self.prepared is None:
+        if self.store is None:
             return super().window(index, choose)
-        item = self.prepared.get(self._entries[self.at(index)], self.load)
+        item = self.store.get(self._entries[self.at(index)], self.load)
         return item.window(*choose(item.size))
 
     def load(self, entry: Entry) -> CrowdSample:
@@ -304,20 +319,9 @@ class FileDataset(CrowdDataset):
         annotation, roi = self._people(entry, size)
         if roi is not None and self.roi == "black":
             image *= roi
-        known: dict[str, Any] = dict(self.read_maps(entry, size))
-        sample = CrowdSample(
-            image,
-            annotation.points,
-            entry.name,
-            head_sizes=annotation.head_sizes,
-            boxes=annotation.boxes,
-            roi=roi,
-            level=annotation.level,
-            label=annotation.label,
-            attributes=annotation.attributes,
-            annotated=entry.annotation is not None,
-        )
-        return resize_sample(replace(sample, **known), self.resize(size))
+        known = {name: getattr(annotation, name) for name in ("head_sizes", "boxes", "level", "label", "attributes")}
+        known |= {"roi": roi, "annotated": entry.annotation is not None} | dict(self.read_maps(entry, size))
+        return resize_sample(CrowdSample(image, annotation.points, entry.name, **known), self._resized(size))
 
     def _people(self, entry: Entry, size: tuple[int, int]) -> tuple[Annotation, Bool[Tensor, "h w"] | None]:
         """The people who are counted, and the region in which they are."""

@@ -119,7 +119,7 @@ def _check_file(content: bytes, order: str) -> list[str]:
 
 
 def read_variables(path: str | Path) -> dict[str, Any]:
-    """The variables of a MATLAB file of version 4 to 7.2, by name.
+    """The variables of a MATLAB file of version 4 to 7.2, by name, each without the cells around it.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -155,15 +155,11 @@ def read_variables(path: str | Path) -> dict[str, Any]:
         variables = loadmat(io.BytesIO(content))
     except Exception as error:  # on what is still damaged the decoder raises anything from KeyError to zlib.error
         raise ValueError(f"{path} is not a MATLAB file that can be read: {error}") from error
-    return {name: value for name, value in variables.items() if not name.startswith("__")}
+    return {name: unwrap(value) for name, value in variables.items() if not name.startswith("__")}
 
 
 def read_mat(path: str | Path, *keys: str) -> Any:
-    """The first of the variables ``keys`` that a MATLAB file holds; errors as :func:`read_variables`.
-
-    Raises:
-        ValueError: it holds none of them; the message names the file and what it holds.
-    """
+    """The first of the variables ``keys`` that a MATLAB file holds; errors as there and in :func:`pick`."""
     variables = read_variables(path)
     return variables[pick(variables, path, *keys)]
 
@@ -178,7 +174,8 @@ def pick(variables: Mapping[str, Any], path: str | Path, *keys: str) -> str:
         if key in variables:
             return key
     held = ", ".join(map(repr, list(variables)[:20])) or "nothing"
-    raise ValueError(f"{path} holds {held}, expected the variable {' or '.join(map(repr, keys))}")
+    wanted = f"{'one of' if len(keys) > 1 else 'the variable'} {', '.join(map(repr, keys))}"
+    raise ValueError(f"{path} holds {held}, expected {wanted}")
 
 
 def unwrap(value: Any) -> Any:
@@ -186,3 +183,8 @@ def unwrap(value: Any) -> Any:
     while isinstance(value, np.ndarray) and value.size == 1 and (value.dtype == object or value.dtype.names):
         value = value.flat[0]
     return value
+
+
+def fields(value: Any) -> tuple[str, ...]:
+    """The names of a struct's fields; none of what is no struct."""
+    return getattr(getattr(value, "dtype", None), "names", None) or ()

@@ -1,6 +1,7 @@
 """Preparing a whole data set at once."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from workbench.checks import check_whole
 from workbench.data.files.entries import Entry
 from workbench.data.files.folders import FileDataset
+from workbench.data.files.prepared import Prepared
 
 
 class Done(NamedTuple):
@@ -19,22 +21,23 @@ class Done(NamedTuple):
     images: int
 
 
+@dataclass
 class _Preparation(Dataset[bool | Exception]):
     """Item i prepares image i: True if it was not prepared yet, False if it was, or the error."""
 
-    def __init__(self, dataset: FileDataset, entries: list[Entry]) -> None:
-        self.dataset, self.entries = dataset, entries
+    dataset: FileDataset
+    store: Prepared
+    entries: list[Entry]
 
     def __len__(self) -> int:
         return len(self.entries)
 
     def __getitem__(self, index: int) -> bool | Exception:
         entry = self.entries[index]
-        assert self.dataset.prepared is not None
-        if self.dataset.prepared.find(entry) is not None:
+        if self.store.find(entry) is not None:
             return False
         try:
-            self.dataset.prepared.write(entry, self.dataset.load(entry))
+            self.store.write(entry, self.dataset.load(entry))
         except (OSError, ValueError) as error:  # a worker's own would come wrapped in its traceback
             return error
         return True
@@ -69,14 +72,14 @@ def prepare(
     """
     check_whole(workers, "workers", least=0)
     dataset = cls(root, "test", prepared=folder, **options)
-    entries = [entry for part in cls.parts_of(dataset.root) for entry in dataset.complete(part)]
-    loader = DataLoader(_Preparation(dataset, entries), batch_size=None, num_workers=workers)
+    assert dataset.store is not None
+    entries = [entry for part in cls.parts_of(dataset.place) for entry in dataset.complete(part)]
     done = Done(0, 0, len(entries))
-    for prepared in loader:
+    preparation = _Preparation(dataset, dataset.store, entries)
+    for prepared in DataLoader(preparation, batch_size=None, num_workers=workers):
         if isinstance(prepared, Exception):
             raise prepared
         done = Done(done.prepared + bool(prepared), done.found + (not prepared), done.images)
         if on_done:
             on_done(done)
-    assert dataset.prepared is not None
-    return done, dataset.prepared.folder
+    return done, dataset.store.folder

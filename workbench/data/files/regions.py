@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from workbench.data.files.entries import as_points
-from workbench.data.files.matlab import pick, read_mat, read_variables, unwrap
+from workbench.data.files.matlab import pick, read_mat, read_variables
 
 
 def polygon_mask(vertices: Float[Tensor, "n 2"], size: tuple[int, int]) -> Bool[Tensor, "h w"]:
@@ -26,7 +26,7 @@ def read_polygon(path: Path, x: str, y: str, size: tuple[int, int]) -> Bool[Tens
         FileNotFoundError: there is no such file.
         ValueError: damaged, not as many x as y, fewer than three, or no pixel inside.
     """
-    columns = [np.asarray(unwrap(read_mat(path, name))).ravel() for name in (x, y)]
+    columns = [np.asarray(read_mat(path, name)).ravel() for name in (x, y)]
     if len(columns[0]) != len(columns[1]) or len(columns[0]) < 3:
         raise ValueError(
             f"{path} holds {len(columns[0])} x and {len(columns[1])} y of a region, expected three or more"
@@ -47,7 +47,7 @@ def read_map(path: Path, size: tuple[int, int], *keys: str) -> Float[Tensor, "h 
     variables = read_variables(path)
     found = pick(variables, path, *keys, *(variables if len(variables) == 1 else ()))
     try:
-        values = torch.from_numpy(np.asarray(unwrap(variables[found])).astype(np.float32))
+        values = torch.from_numpy(np.asarray(variables[found]).astype(np.float32))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {found} does not hold numbers") from error
     if values.shape != size:

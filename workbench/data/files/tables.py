@@ -2,9 +2,8 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from workbench.data.files.entries import Annotation, as_points, normal
 from workbench.data.files.marks import Marks
@@ -12,14 +11,9 @@ from workbench.io.text import TABLE_COSTS, comma_hint, is_decimal_comma, is_numb
 
 IMAGE_COLUMNS = ("image", "file", "filename", "file_name", "name")
 LABEL_COLUMNS = ("label", "class", "category", "class_name", "category_name")
-XY = ("x", "y")
 
-
-class Row(NamedTuple):
-    """The cells of a line."""
-
-    line: int
-    cells: list[str]
+Row = tuple[int, list[str]]
+"""The number of a line and its cells."""
 
 
 def _table(path: Path) -> tuple[list[str], list[Row]]:
@@ -29,53 +23,56 @@ def _table(path: Path) -> tuple[list[str], list[Row]]:
     separator = next((letter for letter in ";\t" if letter in first), ",")  # a comma may be a decimal one
     lines = csv.reader(io.StringIO(text), delimiter=separator)
     try:
-        rows = [Row(lines.line_num, [cell.strip() for cell in cells]) for cells in lines if cells]
+        rows = [(lines.line_num, [cell.strip() for cell in cells]) for cells in lines if cells]
     except csv.Error as error:
         raise ValueError(f"{path} is not CSV: {error}") from error
-    if not rows or any(is_number(cell) or is_decimal_comma(cell) for cell in rows[0].cells):
+    if not rows or any(is_number(cell) or is_decimal_comma(cell) for cell in rows[0][1]):
         return [], rows
-    header = [cell.lower() for cell in rows[0].cells]
+    header = [cell.lower() for cell in rows[0][1]]
     double = next((name for name in header if name and header.count(name) > 1), None)
     if double is not None:
         raise ValueError(f"{path} has {header.count(double)} columns {double!r}, expected one of each name")
-    wrong = next((row for row in rows if len(row.cells) != len(header)), None)
-    if wrong is not None:
-        raise ValueError(
-            f"{path} holds {len(wrong.cells)} cells in line {wrong.line}, expected {len(header)} as in its header"
-            + _split_hint(len(wrong.cells) - len(header), separator)
-        )
+    _check_width(path, rows, len(header), f"{len(header)} as in its header", separator)
     return header, rows[1:]
 
 
-def _split_hint(more: int, separator: str) -> str:
-    if more <= 0 or separator != ",":
-        return ""
-    return "; if these are decimal commas, write decimals with a point"
+def _check_width(path: Path, rows: Iterable[Row], width: int, expected: str, separator: str) -> None:
+    """Raise ``ValueError`` unless every row has ``width`` cells."""
+    for line, cells in rows:
+        if len(cells) != width:
+            commas = len(cells) > width and separator == ","
+            hint = "; if these are decimal commas, write decimals with a point" if commas else ""
+            raise ValueError(f"{path} holds {len(cells)} cells in line {line}, expected {expected}{hint}")
 
 
-def _columns(path: Path, header: list[str], rows: list[Row], wanted: Sequence[str]) -> Iterator[list[str]]:
-    """The cells of the columns ``wanted`` of every row; of columns named "" they are empty."""
-    missing = [name for name in wanted if name and name not in header]
-    if missing:
+def _by_image(path: Path, header: list[str], rows: Iterable[Row], image: str) -> dict[str, Marks]:
+    """The marks of each image that the column ``image`` names; of one image without a name if it is empty.
+
+    A row whose x and y are empty says that there is nobody in a named image.
+    """
+    label = next((name for name in LABEL_COLUMNS if name in header), "")
+    wanted = [name for name in (image, "x", "y", label) if name]
+    if not set(wanted) <= set(header):
         found = ", ".join(map(repr, header))
-        expected = ", ".join(repr(name) for name in wanted if name)
-        raise ValueError(f"{path} has the columns {found}, expected {expected} among them")
-    places = [header.index(name) if name else None for name in wanted]
-    for row in rows:
-        yield ["" if place is None else row.cells[place] for place in places]
+        raise ValueError(f"{path} has the columns {found}, expected {', '.join(map(repr, wanted))} among them")
+    people: dict[str, list[tuple[str, list[float]]]] = {} if image else {"": []}
+    for line, cells in rows:
+        row = dict(zip(header, cells, strict=True)) | {"": ""}
+        marks = people.setdefault(normal(row[image]), [])
+        if row["x"] or row["y"] or not image:
+            marks.append((row[label], _numbers(path, line, (row["x"], row["y"]))))
+    return {name: _marks(path, marks) for name, marks in people.items()}
 
 
-def _point(path: Path, line: int, cells: Sequence[str]) -> tuple[float, float]:
+def _numbers(path: Path, line: int, cells: Sequence[str]) -> list[float]:
     wrong = next((cell for cell in cells if not is_number(cell)), None)
     if wrong is not None:
         raise ValueError(f"{path} holds {wrong[:60]!r} in line {line}, expected a number{comma_hint(wrong)}")
-    x, y = map(float, cells)
-    return x, y
+    return [float(cell) for cell in cells]
 
 
-def _first(names: Sequence[str], header: list[str]) -> str:
-    """The first of the columns ``names`` that there is, "" if there is none."""
-    return next((name for name in names if name in header), "")
+def _marks(path: Path, found: Sequence[tuple[str, list[float]]]) -> Marks:
+    return Marks([label for label, _ in found], as_points([point for _, point in found], path), Annotation)
 
 
 def read_csv(path: Path) -> Marks:
@@ -89,37 +86,15 @@ def read_csv(path: Path) -> Marks:
     """
     header, rows = _table(path)
     if header:
-        cells = _columns(path, header, rows, (*XY, _first(LABEL_COLUMNS, header)))
-        found = [(_point(path, row.line, (x, y)), label) for row, (x, y, label) in zip(rows, cells, strict=True)]
-        return _marks(path, found)
-    wrong = next((row for row in rows if len(row.cells) != 2), None)
-    if wrong is not None:
-        raise ValueError(
-            f"{path} holds {len(wrong.cells)} cells in line {wrong.line}, expected two, x and y, or a header"
-            + _split_hint(len(wrong.cells) - 2, ",")
-        )
-    return _marks(path, [(_point(path, row.line, row.cells), "") for row in rows])
+        return _by_image(path, header, rows, "")[""]
+    _check_width(path, rows, 2, "two, x and y, or a header", ",")
+    return _marks(path, [("", _numbers(path, line, cells)) for line, cells in rows])
 
 
 def read_csv_of_many(path: Path) -> dict[str, Marks]:
-    """The points of each image that a CSV file with the columns image, x and y names; labels as in :func:`read_csv`.
+    """The points of each image that a CSV file with the columns image, x and y names; otherwise as :func:`read_csv`.
 
     A row whose x and y are empty says that there is nobody in the image.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: as :func:`read_csv`.
     """
     header, rows = _table(path)
-    wanted = (_first(IMAGE_COLUMNS, header) or IMAGE_COLUMNS[0], *XY, _first(LABEL_COLUMNS, header))
-    found: dict[str, list[tuple[tuple[float, float], str]]] = {}
-    for row, (name, x, y, label) in zip(rows, _columns(path, header, rows, wanted), strict=True):
-        people = found.setdefault(normal(name), [])
-        if x or y:
-            people.append((_point(path, row.line, (x, y)), label))
-    return {name: _marks(path, people) for name, people in found.items()}
-
-
-def _marks(path: Path, found: list[tuple[tuple[float, float], str]]) -> Marks:
-    points = as_points([point for point, _ in found], path)
-    return Marks([label for _, label in found], points, Annotation)
+    return _by_image(path, header, rows, next((name for name in IMAGE_COLUMNS if name in header), IMAGE_COLUMNS[0]))

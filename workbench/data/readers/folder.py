@@ -2,15 +2,15 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from workbench.data.files.annotations import read_json_of_one, read_mat_points
 from workbench.data.files.coco import read_coco
 from workbench.data.files.entries import Annotation, Entry, image_files, normal
 from workbench.data.files.folders import FileDataset
-from workbench.data.files.images import IMAGE_SUFFIXES, MAX_PIXELS
+from workbench.data.files.images import IMAGE_SUFFIXES
 from workbench.data.files.marks import Marks, as_labels, check_labels
 from workbench.data.files.tables import read_csv, read_csv_of_many
 from workbench.data.splits import hold_out
@@ -31,6 +31,7 @@ ACCEPTED = (
 )
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Folder(FileDataset):
     """Anybody's pictures with points as CSV, LabelMe, COCO or MATLAB files.
 
@@ -54,18 +55,10 @@ class Folder(FileDataset):
     Marks may have labels: COCO's categories, LabelMe's labels, a table's column ``label`` (or ``class``, ``category``).
     Where the set holds several labels, ``labels`` must say which of them are people.
 
+    Other arguments and errors as in :class:`~workbench.data.files.folders.FileDataset`.
+
     Args:
-        root: as in :class:`~workbench.data.files.folders.FileDataset`, and so the other arguments and errors.
-        split: "train", "val", "trainval" or "test".
         labels: the labels of the marks that count as people; "" is that of marks without one. None counts all marks.
-        validation: see there.
-        seed: see there.
-        outside: see there.
-        stated: see there.
-        roi: see there.
-        resize: see there.
-        prepared: see there.
-        max_pixels: see there.
 
     Raises:
         FileNotFoundError: no annotation of a form that is read; the message lists the forms.
@@ -77,36 +70,15 @@ class Folder(FileDataset):
     title = "your pictures"
     published: ClassVar = {}
 
-    def __init__(
-        self,
-        root: str | Path | None = None,
-        split: str = "train",
-        *,
-        labels: str | Sequence[str] | None = None,
-        validation: float | None = None,
-        seed: int = 0,
-        outside: str = "raise",
-        stated: str = "raise",
-        roi: str = "black",
-        resize: str = "none",
-        prepared: str | Path | None = None,
-        max_pixels: int = MAX_PIXELS,
-    ) -> None:
-        self.counted = as_labels(labels)
-        if self.counted is not None:
-            self.settings = {"labels": sorted(self.counted)}
-        super().__init__(
-            root,
-            split,
-            validation=validation,
-            seed=seed,
-            outside=outside,
-            stated=stated,
-            roi=roi,
-            resize=resize,
-            prepared=prepared,
-            max_pixels=max_pixels,
-        )
+    labels: str | Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        self.counted = as_labels(self.labels)
+        super().__post_init__()
+
+    def settings(self) -> dict[str, Any]:
+        """The options that the samples depend on: the labels, too."""
+        return super().settings() | ({} if self.counted is None else {"labels": sorted(self.counted)})
 
     @classmethod
     def parts_of(cls, root: Path) -> tuple[str, ...]:
@@ -117,9 +89,7 @@ class Folder(FileDataset):
     def entries(cls, root: Path, part: str) -> Sequence[Entry]:
         """The images of a part in natural order, each with where its annotation belongs or what is said of it.
 
-        Raises:
-            FileNotFoundError: there is no image, or no annotation of a form that is read.
-            ValueError: annotations for all images in several files, or of an image that lies elsewhere.
+        Annotations for all images in several files, or of an image that lies elsewhere, are errors, too.
         """
         folder = root if part == "all" else root / part
         inner = folder / "images" if (folder / "images").is_dir() else folder
@@ -140,12 +110,7 @@ class Folder(FileDataset):
 
     @classmethod
     def marks(cls, entry: Entry) -> Marks:
-        """What is marked in one image.
-
-        Raises:
-            FileNotFoundError: there is no annotation.
-            ValueError: damaged, of another form, or nothing is said of the image.
-        """
+        """What is marked in one image; an error if nothing is said of it, or the file is damaged."""
         assert entry.annotation is not None  # every entry of this data set has one
         if entry.own:
             return OF_ONE[entry.annotation.suffix.lower()](entry.annotation)
@@ -167,24 +132,23 @@ class Folder(FileDataset):
     def complete(self, part: str) -> Sequence[Entry]:
         """The entries of one part, if it is clear which labels of the whole set are people."""
         entries = super().complete(part)
-        others = [
-            entry for other in self.parts_of(self.root) if other != part for entry in self.entries(self.root, other)
-        ]
-        found = sum((self.labels_of(entry) for entry in [*entries, *others] if _is_said(entry)), Counter())
-        check_labels(found, self.counted, self.root)
+        others = [other for other in self.parts_of(self.place) if other != part]
+        whole = [*entries, *(entry for other in others for entry in self.entries(self.place, other))]
+        found = sum((self.labels_of(entry) for entry in whole if _is_said(entry)), Counter())
+        check_labels(found, self.counted, self.place)
         return [replace(entry, labels=self.counted) for entry in entries]
 
-    def choose(self, split: str, validation: float | None, seed: int) -> Sequence[Entry]:
+    def choose(self) -> Sequence[Entry]:
         """The entries of a split: of the folders where there are any, else a share of all."""
-        if self.parts_of(self.root) != ("all",):
-            return super().choose(split, validation, seed)
+        if self.parts_of(self.place) != ("all",):
+            return super().choose()
         entries = self.complete("all")
         rest, test = (hold_out(len(entries), part, validation=TEST_SHARE, seed=0) for part in ("train", "val"))
-        share = self.share if validation is None else validation
-        chosen = test if split == "test" else [rest[i] for i in hold_out(len(rest), split, validation=share, seed=seed)]
+        chosen = [entries[index] for index in (test if self.split == "test" else rest)]
+        chosen = chosen if self.split == "test" else list(self.keep(chosen))
         if not chosen:
-            raise FileNotFoundError(f"{self.root} holds {len(entries)} images, too few for a part {split!r}")
-        return [entries[i] for i in chosen]
+            raise FileNotFoundError(f"{self.place} holds {len(entries)} images, too few for a part {self.split!r}")
+        return chosen
 
 
 def _is_said(entry: Entry) -> bool:
@@ -199,16 +163,16 @@ def _each(images: Sequence[Path], folder: Path) -> list[Entry]:
     by_name: dict[str, list[Path]] = {}
     for path in files:
         by_name.setdefault(normal(path.stem) + path.suffix.lower(), []).append(path)
-    entries, none = [], True
+    entries, any_found = [], False
     for image in images:
         names = [form.format(normal(image.stem)) + suffix for suffix in OF_ONE for form in STEMS]
         found = [path for name in names for path in by_name.get(name, ())]
         if len(found) > 1:
             listed = ", ".join(map(str, found))
             raise ValueError(f"{image} has {len(found)} annotations, expected one: {listed}")
-        none = none and not found
+        any_found |= bool(found)
         entries.append(Entry(image.stem, image, found[0] if found else image.with_suffix(".csv")))
-    if none:
+    if not any_found:
         others = [path for path in files if path.is_file() and not path.name.startswith(".")]
         raise FileNotFoundError(
             f"{folder} holds {len(images)} images and no annotation of a form that is read; found {_kinds(others)}, "

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from workbench.data.files.entries import Annotation, Entry, Published, as_number, as_points, image_files
-from workbench.data.files.folders import FileDataset
-from workbench.data.files.matlab import pick, read_variables, unwrap
+from workbench.data.files.entries import as_number, as_points, image_files
+from workbench.data.files.folders import Annotation, Entry, FileDataset, Published
+from workbench.data.files.matlab import fields, pick, read_variables, unwrap
 
 TRAINING = 800
 
@@ -59,15 +59,9 @@ class Mall(FileDataset):
 
     @classmethod
     def read(cls, entry: Entry) -> Annotation:
-        """Points and number of one frame.
-
-        Raises:
-            ValueError: the frame is not a struct, or its points are not N x 2 finite numbers.
-        """
-        frame, count = entry.given
+        """Points and number of one frame; an error if the frame is not a struct of points."""
+        frame, count = unwrap(entry.given[0]), entry.given[1]
         file = entry.image.parent.parent / f"mall_gt.mat ({entry.name})"
-        frame = unwrap(frame)
-        fields = getattr(getattr(frame, "dtype", None), "names", None)
-        if not fields:
+        if not fields(frame):
             raise ValueError(f"{file}: frame is not a struct, expected one with the points as its first field")
-        return Annotation(as_points(unwrap(frame[fields[0]]), file), as_number(count))
+        return Annotation(as_points(unwrap(frame[fields(frame)[0]]), file), as_number(count))

@@ -1,25 +1,14 @@
 """NWPU-Crowd."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from workbench.checks import check_choice
-from workbench.data.files.entries import (
-    Annotation,
-    Entry,
-    Published,
-    as_boxes,
-    as_number,
-    as_points,
-    check_lists,
-    heights,
-    image_files,
-)
-from workbench.data.files.folders import FileDataset
-from workbench.data.files.images import MAX_PIXELS
-from workbench.data.files.matlab import pick, read_variables, unwrap
-from workbench.data.splits import hold_out
+from workbench.data.files.entries import as_boxes, as_number, as_points, check_lists, image_files, with_boxes
+from workbench.data.files.folders import Annotation, Entry, FileDataset, Published
+from workbench.data.files.matlab import pick, read_variables
 from workbench.io.text import read_object, read_text
 
 SCENE_LEVELS = (("S0", 0), ("S1", 100), ("S2", 500), ("S3", 5_000), ("S4", float("inf")))
@@ -29,6 +18,7 @@ VALIDATION = {*range(3_110, 3_610)} - {3_169} | {3_098}
 ANNOTATED = 3_609
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class NWPUCrowd(FileDataset):
     """NWPU-Crowd: 5,109 photographs with nobody to 20,033 people, a point and a box on every head.
 
@@ -36,21 +26,12 @@ class NWPUCrowd(FileDataset):
     is no such folder, ``mats/0001.mat`` (``annPoints``, ``annBoxes``). ``train.txt`` and ``val.txt`` list the parts, a
     number first in each line; without them the published numbers are taken. Samples know boxes, head sizes and the
     benchmark's level S0 to S4. The annotations of the test images are not published: samples of "test" have
-    ``annotated=False``, and asking for their number of people is an error.
+    ``annotated=False``, and asking for their number of people is an error. Other arguments and errors as in
+    :class:`~workbench.data.files.folders.FileDataset`.
 
     Args:
-        root: as in :class:`~workbench.data.files.folders.FileDataset`, and so the other arguments and errors.
-        split: "train", "val", "trainval" or "test".
-        evaluate_on: "test", or "val" to score on the official validation part: then that is "test", and "val" is held
-            out of the training part, so that it does not serve to choose a model.
-        validation: only with ``evaluate_on="val"``; see there.
-        seed: see there.
-        outside: see there.
-        stated: see there.
-        roi: see there.
-        resize: see there.
-        prepared: see there.
-        max_pixels: see there.
+        evaluate_on: "test", or "val" to score on the official validation part: then that is "test", and "val" is a
+            share ``validation`` held out of the training part, so that it does not serve to choose a model.
 
     Reference:
         Wang et al., "NWPU-Crowd: A Large-Scale Benchmark for Crowd Counting and Localization", TPAMI 2020.
@@ -70,35 +51,11 @@ class NWPUCrowd(FileDataset):
         "official validation part the test part, and holds out training images to choose the weights"
     )
 
-    def __init__(
-        self,
-        root: str | Path | None = None,
-        split: str = "train",
-        *,
-        evaluate_on: str = "test",
-        validation: float | None = None,
-        seed: int = 0,
-        outside: str = "raise",
-        stated: str = "raise",
-        roi: str = "black",
-        resize: str = "none",
-        prepared: str | Path | None = None,
-        max_pixels: int = MAX_PIXELS,
-    ) -> None:
-        check_choice(evaluate_on, ("test", "val"), "evaluate_on")
-        self.evaluate_on = evaluate_on
-        super().__init__(
-            root,
-            split,
-            validation=validation,
-            seed=seed,
-            outside=outside,
-            stated=stated,
-            roi=roi,
-            resize=resize,
-            prepared=prepared,
-            max_pixels=max_pixels,
-        )
+    evaluate_on: str = "test"
+
+    def __post_init__(self) -> None:
+        check_choice(self.evaluate_on, ("test", "val"), "evaluate_on")
+        super().__post_init__()
 
     @classmethod
     def entries(cls, root: Path, part: str) -> Sequence[Entry]:
@@ -111,22 +68,18 @@ class NWPUCrowd(FileDataset):
         names = _listed(root, part, images)
         return [Entry(n, images.get(n, root / "images" / f"{n}.jpg"), folder / f"{n}{suffix}") for n in names]
 
-    @staticmethod
-    def read_annotation(path: Path) -> Annotation:
-        """Points, boxes and number of one JSON or MATLAB file.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: damaged, or not as many boxes as points.
-        """
+    @classmethod
+    def read_annotation(cls, path: Path) -> Annotation:
+        """Points, boxes and number of one JSON or MATLAB file; an error if it has not as many boxes as points."""
+        stated = None
         if path.suffix == ".json":
             found = read_object(path, "human_num", "points")
             points, boxes, stated = found["points"], found.get("boxes"), as_number(found["human_num"])
             if stated is None:
                 raise ValueError(f"{path} states human_num {found['human_num']!r}, expected a whole number")
         else:
-            variables = {name: unwrap(value) for name, value in read_variables(path).items()}
-            points, boxes, stated = variables[pick(variables, path, "annPoints")], variables.get("annBoxes"), None
+            found = read_variables(path)
+            points, boxes = found[pick(found, path, "annPoints")], found.get("annBoxes")
         where = as_points(points, path)
         level = next(name for name, most in SCENE_LEVELS if len(where) <= most)
         if boxes is None:
@@ -134,17 +87,13 @@ class NWPUCrowd(FileDataset):
         heads = as_boxes(boxes, path)
         if len(heads) != len(where):
             raise ValueError(f"{path} holds {len(heads)} boxes and {len(where)} points, expected as many")
-        return Annotation(where, stated, boxes=heads, head_sizes=heights(heads), level=level)
+        return with_boxes(heads, where, stated=stated, level=level)
 
-    def choose(self, split: str, validation: float | None, seed: int) -> Sequence[Entry]:
-        """The entries of a split, where wanted with the validation part in the place of the test part."""
+    def choose(self) -> Sequence[Entry]:
+        """The entries of the split, where wanted with the validation part in the place of the test part."""
         if self.evaluate_on == "test":
-            return super().choose(split, validation, seed)
-        if split == "test":
-            return self.complete("val")
-        entries = self.complete("train")
-        share = self.share if validation is None else validation
-        return [entries[i] for i in hold_out(len(entries), split, validation=share, seed=seed)]
+            return super().choose()
+        return self.complete("val") if self.split == "test" else self.keep(self.complete("train"))
 
 
 def _listed(root: Path, part: str, images: dict[str, Path]) -> list[str]:
@@ -164,8 +113,7 @@ def _listed(root: Path, part: str, images: dict[str, Path]) -> list[str]:
 
 def _names(file: Path) -> list[str]:
     """The names in one of the lists."""
-    lines = [line.split() for line in read_text(file, "list").splitlines()]
-    names = [line[0].removesuffix(".jpg") for line in lines if line]
+    names = [line.split()[0].removesuffix(".jpg") for line in read_text(file, "list").splitlines() if line.strip()]
     wrong = next((name for name in names if not name.isdecimal()), None)
     if wrong is not None:
         raise ValueError(f"{file} lists {wrong[:60]!r}, expected numbers of images")

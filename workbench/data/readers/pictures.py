@@ -13,6 +13,9 @@ from workbench.checks import check_whole
 from workbench.data.files.folders import check_root
 from workbench.data.splits import check_split, hold_out_of_each
 
+Part = tuple[UInt8[np.ndarray, "n 3 h w"], Int[np.ndarray, "n"], list[str]]
+"""Pictures, labels and the classes' names of one official part."""
+
 
 class LabelledPicture(NamedTuple):
     """A picture and its class; a ``DataLoader`` stacks them to one of images (B, 3, H, W) and labels (B,)."""
@@ -45,9 +48,6 @@ class LabelledPictures(Dataset[LabelledPicture]):
 
     title: ClassVar[str]
     name: ClassVar[str]
-    pixels: UInt8[Tensor, "n 3 h w"]
-    labels: Int[Tensor, "n"]
-    classes: list[str]
 
     def __init__(
         self, root: str | Path | None = None, split: str = "train", *, validation: float = 0.1, seed: int = 0
@@ -68,8 +68,8 @@ class LabelledPictures(Dataset[LabelledPicture]):
         self.pixels = torch.from_numpy(np.ascontiguousarray(pixels))
         self.labels = torch.from_numpy(labels)
 
-    def read(self, root: Path, *, train: bool) -> tuple[UInt8[np.ndarray, "n 3 h w"], Int[np.ndarray, "n"], list[str]]:
-        """Pixels, labels and the classes' names of one official part."""
+    def read(self, root: Path, *, train: bool) -> Part:
+        """The official training part, or the test part."""
         raise NotImplementedError
 
     def __len__(self) -> int:
@@ -89,8 +89,8 @@ class CIFAR10(LabelledPictures):
     name = "cifar10"
     title = "CIFAR-10"
 
-    def read(self, root: Path, *, train: bool) -> tuple[UInt8[np.ndarray, "n 3 h w"], Int[np.ndarray, "n"], list[str]]:
-        """Pixels, labels and classes' names of the training or the test part."""
+    def read(self, root: Path, *, train: bool) -> Part:
+        """The training part, or the test part."""
         from torchvision.datasets import CIFAR10 as Files  # seconds to import
 
         found: Any = Files(str(root), train=train, download=False)
@@ -107,8 +107,8 @@ class STL10(LabelledPictures):
     name = "stl10"
     title = "STL-10"
 
-    def read(self, root: Path, *, train: bool) -> tuple[UInt8[np.ndarray, "n 3 h w"], Int[np.ndarray, "n"], list[str]]:
-        """Pixels, labels and classes' names of the training or the test part."""
+    def read(self, root: Path, *, train: bool) -> Part:
+        """The training part, or the test part."""
         from torchvision.datasets import STL10 as Files  # seconds to import
 
         found: Any = Files(str(root), split="train" if train else "test", download=False)

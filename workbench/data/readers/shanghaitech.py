@@ -6,17 +6,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from workbench.data.files.entries import Annotation, Entry, Published, as_number, as_points, image_files
-from workbench.data.files.folders import FileDataset
-from workbench.data.files.matlab import read_mat, unwrap
+from workbench.data.files.entries import as_number, as_points, image_files
+from workbench.data.files.folders import Annotation, Entry, FileDataset, Published
+from workbench.data.files.matlab import fields, read_mat, unwrap
 
-FOLDERS = {"train": "train_data", "test": "test_data"}
-TRUTH = ("ground-truth", "ground_truth")
 UNLABELLED = "some people in it are not annotated"
-
-
-def _holds_parts(folder: Path) -> bool:
-    return any((folder / name).is_dir() for name in FOLDERS.values())
 
 
 def _only(folders: Sequence[Path]) -> Path | None:
@@ -26,26 +20,6 @@ def _only(folders: Sequence[Path]) -> Path | None:
             f"{folders[0].parent} holds {' and '.join(path.name for path in folders)}, expected one of them"
         )
     return folders[0] if folders else None
-
-
-def part_folder(root: Path, part: str) -> Path:
-    """The folder of part "A" or "B": ``root`` itself, or ``part_A`` or ``part_A_final`` within it.
-
-    Raises:
-        FileNotFoundError: none of them holds ``train_data`` or ``test_data``.
-        ValueError: both of the inner ones do.
-    """
-    names = (f"part_{part}", f"part_{part}_final")
-    inner = [root / name for name in names]
-    # a folder that carries the other part's name is not taken for this one
-    own = [root] if not root.resolve().name.lower().startswith("part_") or root.resolve().name in names else []
-    found = _only([path for path in inner if _holds_parts(path)]) or _only([path for path in own if _holds_parts(path)])
-    if found is not None:
-        return found
-    raise FileNotFoundError(
-        f"{root} is not ShanghaiTech part {part}: expected it, or {names[0]} or {names[1]} within it, to hold "
-        "train_data and test_data"
-    )
 
 
 class ShanghaiTech(FileDataset):
@@ -60,37 +34,48 @@ class ShanghaiTech(FileDataset):
     """
 
     part: ClassVar[str]
+    folders: ClassVar = {"train": "train_data", "test": "test_data"}
+
+    @classmethod
+    def part_folder(cls, root: Path) -> Path:
+        """The folder of part "A" or "B": ``root`` itself, or ``part_A`` or ``part_A_final`` within it.
+
+        Raises:
+            FileNotFoundError: none of them holds ``train_data`` or ``test_data``.
+            ValueError: both of the inner ones do.
+        """
+        names = (f"part_{cls.part}", f"part_{cls.part}_final")
+        # a folder that carries the other part's name is not taken for this one
+        own = [root] if not root.resolve().name.lower().startswith("part_") or root.resolve().name in names else []
+        for places in ([root / name for name in names], own):
+            held = [path for path in places if any((path / inner).is_dir() for inner in cls.folders.values())]
+            if found := _only(held):
+                return found
+        raise FileNotFoundError(
+            f"{root} is not ShanghaiTech part {cls.part}: expected it, or {names[0]} or {names[1]} within it, to hold "
+            "train_data and test_data"
+        )
 
     @classmethod
     def entries(cls, root: Path, part: str) -> Sequence[Entry]:
         """The images of "train" or "test" in natural order, each with where its annotation belongs."""
-        folder = part_folder(root, cls.part) / FOLDERS[part]
+        folder = cls.part_folder(root) / cls.folders[part]
         images = image_files(folder / "images", r"IMG_\d+")
-        truth = _only([folder / name for name in TRUTH if (folder / name).is_dir()]) or folder / TRUTH[0]
+        truths = [folder / name for name in ("ground-truth", "ground_truth")]
+        truth = _only([path for path in truths if path.is_dir()]) or truths[0]
         return [Entry(image.stem, image, truth / f"GT_{image.stem}.mat") for image in images]
 
-    @staticmethod
-    def read_annotation(path: Path) -> Annotation:
-        """Points and number of one ``GT_IMG_n.mat``.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: damaged, another variable, other fields, or points that are not N x 2 finite numbers.
-        """
-        info = unwrap(read_mat(path, "image_info"))
-        fields = getattr(getattr(info, "dtype", None), "names", None) or ()
-        if "location" not in fields:
-            raise ValueError(
-                f"{path}: image_info is {_describe(info, fields)}, expected a struct with the field 'location'"
-            )
-        number = as_number(unwrap(info["number"])) if "number" in fields else None
+    @classmethod
+    def read_annotation(cls, path: Path) -> Annotation:
+        """Points and number of one ``GT_IMG_n.mat``; an error if it holds something else."""
+        info = read_mat(path, "image_info")
+        names = fields(info)
+        if "location" not in names:
+            found = f"an array of shape {info.shape}" if isinstance(info, np.ndarray) else f"a {type(info).__name__}"
+            found = f"a struct with the fields {', '.join(map(repr, names))}" if names else found
+            raise ValueError(f"{path}: image_info is {found}, expected a struct with the field 'location'")
+        number = as_number(unwrap(info["number"])) if "number" in names else None
         return Annotation(as_points(unwrap(info["location"]), path), number)
-
-
-def _describe(info: object, fields: Sequence[str]) -> str:
-    if fields:
-        return f"a struct with the fields {', '.join(map(repr, fields))}"
-    return f"an array of shape {info.shape}" if isinstance(info, np.ndarray) else f"a {type(info).__name__}"
 
 
 class ShanghaiTechA(ShanghaiTech):
@@ -125,8 +110,6 @@ class ShanghaiTechB(ShanghaiTech):
     printed: ClassVar = {"test": Published(people=39_208), "all": Published(people=88_488)}
     remarks: ClassVar = {
         ("train", "IMG_108"): "its points are wrong",
-        ("train", "IMG_202"): UNLABELLED,
-        ("train", "IMG_296"): UNLABELLED,
-        ("train", "IMG_396"): UNLABELLED,
+        **{("train", f"IMG_{number}"): UNLABELLED for number in (202, 296, 396)},
         ("train", "IMG_217"): "some people have two points",
     }

@@ -8,18 +8,9 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.data.files.entries import (
-    Annotation,
-    Entry,
-    Published,
-    as_boxes,
-    as_points,
-    centres,
-    heights,
-    image_files,
-)
-from workbench.data.files.folders import FileDataset
-from workbench.data.files.matlab import pick, read_variables, unwrap
+from workbench.data.files.entries import as_boxes, as_points, image_files, with_boxes
+from workbench.data.files.folders import Annotation, Entry, FileDataset, Published
+from workbench.data.files.matlab import pick, read_variables
 from workbench.data.files.regions import read_map
 
 TRUTH = {"train": "train_gt", "test": "test_bbox_anno"}
@@ -47,32 +38,27 @@ class ShanghaiTechRGBD(FileDataset):
     @classmethod
     def entries(cls, root: Path, part: str) -> Sequence[Entry]:
         """The images of "train" or "test", each with where its annotation and its depth belong."""
-        folder = root / f"{part}_data"
-        truths, depths = (_by_number(folder / name) for name in (TRUTH[part], f"{part}_depth"))
+        folder, places = root / f"{part}_data", (TRUTH[part], f"{part}_depth")
+        found = [_by_number(folder / place) for place in places]
         entries = []
         for image in image_files(folder / f"{part}_img", r"\w*\d"):
             number = _number(image)
             # where there is none, the name says which one is looked for
             sought = f"*{number:04d}.mat" if number is not None else f"{image.stem}.mat"
-            truth = truths.get(number, folder / TRUTH[part] / sought)
-            depth = depths.get(number, folder / f"{part}_depth" / sought)
+            truth, depth = (
+                files.get(number, folder / place / sought) for files, place in zip(found, places, strict=True)
+            )
             entries.append(Entry(image.stem, image, truth, {"depth": depth}))
         return entries
 
-    @staticmethod
-    def read_annotation(path: Path) -> Annotation:
-        """Points, or points and boxes, of one file.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: damaged, or neither ``point`` nor ``bbox`` in it.
-        """
+    @classmethod
+    def read_annotation(cls, path: Path) -> Annotation:
+        """Points, or boxes and their centres, of one file; an error if it holds neither ``point`` nor ``bbox``."""
         variables = read_variables(path)
         key = pick(variables, path, "point", "bbox")
-        if key == "point":
-            return Annotation(as_points(unwrap(variables[key]), path))
-        boxes = as_boxes(unwrap(variables[key]), path)
-        return Annotation(centres(boxes), boxes=boxes, head_sizes=heights(boxes))
+        if key == "bbox":
+            return with_boxes(as_boxes(variables[key], path))
+        return Annotation(as_points(variables[key], path))
 
     @classmethod
     def read_maps(cls, entry: Entry, size: tuple[int, int]) -> Mapping[str, Float[Tensor, "h w"]]:
@@ -88,14 +74,10 @@ def _number(path: Path) -> int | None:
 
 
 def _by_number(folder: Path) -> dict[int | None, Path]:
-    """The MATLAB files of a folder by the number that their names end in.
-
-    Raises:
-        ValueError: the names of two end in one number.
-    """
-    paths = sorted(folder.glob("*.mat")) if folder.is_dir() else []
-    found = {_number(path): path for path in paths}
-    twins = [path for path in paths if found[_number(path)] != path]
-    if twins:
-        raise ValueError(f"{twins[0]} and {found[_number(twins[0])].name} end in one number: which is the image's?")
+    """The MATLAB files of a folder by the number that their names end in; an error if two end in one number."""
+    found: dict[int | None, Path] = {}
+    for path in sorted(folder.glob("*.mat")):
+        twin = found.setdefault(_number(path), path)
+        if twin != path:
+            raise ValueError(f"{twin} and {path.name} end in one number: which is the image's?")
     return found

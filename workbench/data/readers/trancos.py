@@ -7,8 +7,8 @@ from typing import ClassVar
 from jaxtyping import Bool
 from torch import Tensor
 
-from workbench.data.files.entries import Annotation, Entry, Published, as_points, check_lists
-from workbench.data.files.folders import FileDataset
+from workbench.data.files.entries import as_points, check_lists
+from workbench.data.files.folders import Annotation, Entry, FileDataset, Published
 from workbench.data.files.regions import read_map
 from workbench.io.text import read_rows, read_text
 
@@ -38,37 +38,28 @@ class Trancos(FileDataset):
     @classmethod
     def entries(cls, root: Path, part: str) -> Sequence[Entry]:
         """The images that the part's list names, each with where its points and its mask belong."""
-        images, files = root / "images", {name: root / "image_sets" / f"{LISTS[name]}.txt" for name in LISTS}
-        lists = {path: _listed(path) for name, path in files.items() if name == part or path.is_file()}
+        files = {name: root / "image_sets" / f"{LISTS[name]}.txt" for name in LISTS}
+        wanted = {path: read_text(path, "list") for name, path in files.items() if name == part or path.is_file()}
+        lists = {path: [line.strip() for line in text.splitlines() if line.strip()] for path, text in wanted.items()}
         check_lists(lists)
         file, names = files[part], lists[files[part]]
         if not names:
             raise FileNotFoundError(f"{file} lists no images")
         entries = []
         for name in names:
-            image = images / name
+            image = root / "images" / name
             if Path(name).name != name or not image.suffix:
                 raise ValueError(f"{file} lists {name[:60]!r}, expected names such as image-1-000001.jpg")
-            mask = images / f"{image.stem}mask.mat"
+            mask = image.with_name(f"{image.stem}mask.mat")
             entries.append(Entry(image.stem, image, image.with_suffix(".txt"), {"roi": mask}))
         return entries
 
-    @staticmethod
-    def read_annotation(path: Path) -> Annotation:
-        """Points of one text file.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: a line that is not two numbers.
-        """
+    @classmethod
+    def read_annotation(cls, path: Path) -> Annotation:
+        """Points of one text file; an error at a line that is not two numbers."""
         return Annotation(as_points(read_rows(path, 2), path) - 0.5)
 
     @classmethod
     def read_roi(cls, entry: Entry, size: tuple[int, int]) -> Bool[Tensor, "h w"]:
         """The image's mask."""
         return read_map(entry.beside["roi"], size, "BW") > 0
-
-
-def _listed(file: Path) -> list[str]:
-    """The names in one of the lists."""
-    return [line.strip() for line in read_text(file, "list").splitlines() if line.strip()]

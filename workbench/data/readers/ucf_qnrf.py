@@ -1,14 +1,8 @@
 """UCF-QNRF."""
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import ClassVar
 
-from workbench.data.files.entries import Annotation, Entry, Published, as_points, image_files
-from workbench.data.files.folders import FileDataset
-from workbench.data.files.matlab import read_mat, unwrap
-
-FOLDERS = {"train": "Train", "test": "Test"}
+from workbench.data.files.folders import FileDataset, Published
 
 
 class UCFQNRF(FileDataset):
@@ -25,21 +19,13 @@ class UCFQNRF(FileDataset):
 
     name = "ucf_qnrf"
     title = "UCF-QNRF"
+    folders: ClassVar = {"train": "Train", "test": "Test"}
+    form = r"img_\d+"
+    truth = "{}_ann.mat"
     truths = "*_ann.mat"
-    companions = ("*_ann.mat",)
+    companions = (truths,)
     published: ClassVar = {
         "train": Published(images=1_201),
         "test": Published(images=334),
         "all": Published(images=1_535, people=1_251_642, most=12_865),
     }
-
-    @classmethod
-    def entries(cls, root: Path, part: str) -> Sequence[Entry]:
-        """The images of "train" or "test" in natural order, each with where its annotation belongs."""
-        images = image_files(root / FOLDERS[part], r"img_\d+")
-        return [Entry(image.stem, image, image.with_name(f"{image.stem}_ann.mat")) for image in images]
-
-    @staticmethod
-    def read_annotation(path: Path) -> Annotation:
-        """Points of one ``img_n_ann.mat``; errors as :func:`~workbench.data.files.matlab.read_mat`."""
-        return Annotation(as_points(unwrap(read_mat(path, "annPoints")), path))

@@ -8,9 +8,9 @@ from typing import ClassVar
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from workbench.data.files.entries import Annotation, Entry, Published, as_number, as_points, image_files
-from workbench.data.files.folders import FileDataset
-from workbench.data.files.matlab import pick, read_variables, unwrap
+from workbench.data.files.entries import as_number, as_points, image_files
+from workbench.data.files.folders import Annotation, Entry, FileDataset, Published
+from workbench.data.files.matlab import pick, read_variables
 from workbench.data.files.regions import read_map, read_polygon
 
 SCENE = re.compile(r"\d{6}")
@@ -45,17 +45,22 @@ class WorldExpo10(FileDataset):
     @classmethod
     def entries(cls, root: Path, part: str) -> Sequence[Entry]:
         """The frames of "train" or "test", each with where its label, region and perspective belong."""
-        folder = root / f"{part}_frame"
+        folder, maps = root / f"{part}_frame", root / f"{part}_perspective"
         inner = sorted(p for p in folder.iterdir() if p.is_dir() and SCENE.fullmatch(p.name)) if folder.is_dir() else []
-        images = [image for place in inner or [folder] for image in image_files(place, rf"{SCENE.pattern}\D.*")]
-        return [_entry(root, part, image) for image in images]
+        entries = []
+        for image in [image for place in inner or [folder] for image in image_files(place, rf"{SCENE.pattern}\D.*")]:
+            scene = image.name[:6]
+            labels = root / f"{part}_label" / scene
+            beside = {"roi": labels / "roi.mat"} | ({"perspective": maps / f"{scene}.mat"} if maps.is_dir() else {})
+            entries.append(Entry(image.stem, image, labels / f"{image.stem}.mat", beside, given=scene))
+        return entries
 
-    @staticmethod
-    def read_annotation(path: Path) -> Annotation:
+    @classmethod
+    def read_annotation(cls, path: Path) -> Annotation:
         """Points and number of one frame; errors as :func:`~workbench.data.files.matlab.read_variables`."""
         variables = read_variables(path)
-        points = as_points(unwrap(variables[pick(variables, path, "point_position")]), path)
-        return Annotation(points, as_number(unwrap(variables.get("point_num"))))
+        points = as_points(variables[pick(variables, path, "point_position")], path)
+        return Annotation(points, as_number(variables.get("point_num")))
 
     @classmethod
     def read(cls, entry: Entry) -> Annotation:
@@ -70,15 +75,9 @@ class WorldExpo10(FileDataset):
     @classmethod
     def read_maps(cls, entry: Entry, size: tuple[int, int]) -> Mapping[str, Float[Tensor, "h w"]]:
         """The scene's perspective, where there is one."""
-        if "perspective" not in entry.beside:
-            return {}
-        return {"perspective": read_map(entry.beside["perspective"], size, "pMap") * HEAD}
+        file = entry.beside.get("perspective")
+        return {} if file is None else {"perspective": read_map(file, size, "pMap") * HEAD}
 
-
-def _entry(root: Path, part: str, image: Path) -> Entry:
-    scene = image.name[:6]
-    labels = root / f"{part}_label" / scene
-    beside = {"roi": labels / "roi.mat"}
-    if (root / f"{part}_perspective").is_dir():
-        beside["perspective"] = root / f"{part}_perspective" / f"{scene}.mat"
-    return Entry(image.stem, image, labels / f"{image.stem}.mat", beside, given=scene)
+    def labels(self) -> list[int | None]:
+        """The scene of every image, for scores by scene."""
+        return [self.read(entry).label for entry in self._entries]
