@@ -55,9 +55,9 @@ def uniform_noise(
     Reference:
         Ma et al., "Bayesian Loss for Crowd Count Estimation with Point Supervision", ICCV 2019.
     """
-    scale = _scale(points, size, amount, unit)
-    draws = torch.rand(points.shape, dtype=torch.float64, device=generator.device, generator=generator) * 2 - 1
-    return _moved(points, size, scale, draws)
+    shape, device = points.shape, generator.device
+    draws = torch.rand(shape, dtype=torch.float64, device=device, generator=generator) * 2 - 1
+    return _moved(points, size, amount, unit, draws)
 
 
 def gaussian_noise(
@@ -76,9 +76,8 @@ def gaussian_noise(
     Reference:
         Wan and Chan, "Modeling Noisy Annotations for Crowd Counting", NeurIPS 2020.
     """
-    scale = _scale(points, size, amount, unit)
     draws = torch.randn(points.shape, dtype=torch.float64, device=generator.device, generator=generator)
-    return _moved(points, size, scale, draws)
+    return _moved(points, size, amount, unit, draws)
 
 
 NOISE_MODELS: dict[str, Callable[..., Tensor]] = {"uniform": uniform_noise, "gaussian": gaussian_noise}
@@ -136,7 +135,8 @@ class NoisyAnnotations(CrowdDataset):
         return NOISE_MODELS[self.model](points, size, amount=self.amount, generator=generator, **self.unit)
 
 
-def _scale(points: Tensor, size: tuple[float, float], amount: float, unit: str) -> Float[Tensor, "n"]:
+def _moved(points: Tensor, size: tuple[float, float], amount: float, unit: str, draws: Tensor) -> Float[Tensor, "n 2"]:
+    """The points, each moved by its draw in units of ``unit`` times ``amount``, and reflected at the border."""
     height, width = size
     check_positive(height, "height")
     check_positive(width, "width")
@@ -145,16 +145,12 @@ def _scale(points: Tensor, size: tuple[float, float], amount: float, unit: str) 
     check_choice(unit, UNITS, "unit")
     exact = points.double()
     if unit == "spacing":
-        least = 1e-9  # the kernel width that this borrows may not be zero
-        return amount * adaptive_sigma(exact, neighbours=1, beta=1.0, least=least, default=float(height))
-    return exact.new_full((len(points),), amount * (height if unit == "height" else 1))
-
-
-def _moved(points: Tensor, size: tuple[float, float], scale: Tensor, draws: Tensor) -> Float[Tensor, "n 2"]:
-    height, width = size
-    exact = points.double()
+        # the kernel width that this borrows may not be zero
+        scale = adaptive_sigma(exact, neighbours=1, beta=1.0, least=1e-9, default=float(height))[:, None]
+    else:
+        scale = exact.new_tensor(height if unit == "height" else 1)
     limit = exact.new_tensor([width, height])
-    moved = exact + scale[:, None] * draws.to(exact.device)
+    moved = exact + amount * scale * draws.to(exact.device)
     # a triangle wave of period twice the image: the mirror image of what is outside
     reflected = limit - (moved.remainder(2 * limit) - limit).abs()
     return torch.where((moved < 0) | (moved > limit), reflected, moved).to(points)

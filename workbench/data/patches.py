@@ -1,7 +1,7 @@
 """Patches of images: random ones, a fixed set of every image, and windows zoomed about their centre."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -14,6 +14,7 @@ from workbench.data.transforms import crop_sample, flip_sample, grey_image, pad_
 from workbench.points import crop
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class TrainingPatches(CrowdDataset):
     """A data set whose items are random patches of another one's.
 
@@ -34,27 +35,21 @@ class TrainingPatches(CrowdDataset):
         ValueError: a size that is not a whole number above zero, a scale or a share out of range.
     """
 
-    def __init__(
-        self,
-        dataset: CrowdDataset,
-        size: int | tuple[int, int],
-        *,
-        flip: bool = True,
-        scale: tuple[float, float] | None = None,
-        grey: float = 0.0,
-    ) -> None:
+    dataset: CrowdDataset = field(kw_only=False)
+    size: int | tuple[int, int] = field(kw_only=False)
+    flip: bool = True
+    scale: tuple[float, float] | None = None
+    grey: float = 0.0
+
+    def __post_init__(self) -> None:
+        size, scale = self.size, self.scale
         for side in size if isinstance(size, tuple) and len(size) == 2 else (size,):
             check_whole(side, "size")  # type: ignore[arg-type]  # a tuple of another length is refused here
         if scale is not None and not (len(scale) == 2 and 0 < scale[0] <= scale[1] < math.inf):
             raise ValueError(f"scale is {scale!r}, expected (least, most) with 0 < least <= most")
-        if not 0 <= grey <= 1:
-            raise ValueError(f"grey is {grey!r}, expected a share in [0, 1]")
-        self.dataset = dataset
-        self.size = size
+        if not 0 <= self.grey <= 1:
+            raise ValueError(f"grey is {self.grey!r}, expected a share in [0, 1]")
         self.patch_size = (size, size) if isinstance(size, int) else size
-        self.flip = flip
-        self.scale = scale
-        self.grey = grey
 
     @property
     def names(self) -> list[str]:
@@ -69,9 +64,7 @@ class TrainingPatches(CrowdDataset):
         return len(self.dataset)
 
     def __getitem__(self, item: int | Draw) -> CrowdSample:
-        draw = item if isinstance(item, Draw) else Draw(item, 0)
-        index = self.at(draw.index)
-        check_whole(draw.seed, "draw.seed", least=0)
+        index, draw = _asked(self, item)
         if draw.zoom != 1:
             raise ValueError(
                 f"draw.zoom is {draw.zoom!r}, expected 1: only patches at fixed places (ImagePatches) zoom"
@@ -80,7 +73,7 @@ class TrainingPatches(CrowdDataset):
         if self.scale is not None:
             return self.patch(self.dataset[index], rng)
         chances = rng.random(5)
-        window = self.dataset.window(index, lambda size: self._place(size, chances))
+        window = self.dataset.window(index, lambda size: _placed(self.patch_size, size, *chances[1:3]))
         return self._finish(window, chances)
 
     def patch(self, sample: CrowdSample, rng: np.random.Generator) -> CrowdSample:
@@ -92,11 +85,8 @@ class TrainingPatches(CrowdDataset):
             factor = least * (most / least) ** chances[0]
             height, width = (max(1, round(side * factor)) for side in sample.size)
             sample = resize_sample(sample, (height, width))
-        return self._finish(crop_sample(sample, *self._place(sample.size, chances)), chances)
-
-    def _place(self, size: tuple[int, int], chances: Float[np.ndarray, "5"]) -> Window:
-        """Where a patch is cut out of an image of ``size`` = (H, W)."""
-        return _placed(self.patch_size, size, chances[1], chances[2])
+        window = _placed(self.patch_size, sample.size, *chances[1:3])
+        return self._finish(crop_sample(sample, *window), chances)
 
     def _finish(self, sample: CrowdSample, chances: Float[np.ndarray, "5"]) -> CrowdSample:
         """The window mirrored, without its colours, padded, each if its chance says so."""
@@ -107,6 +97,7 @@ class TrainingPatches(CrowdDataset):
         return pad_sample(sample, self.patch_size)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class ImagePatches(CrowdDataset):
     """The same number of patches from every image of a data set, at fixed places.
 
@@ -132,23 +123,17 @@ class ImagePatches(CrowdDataset):
         "Locality-Aware Crowd Counting", sec. 3.1 and 5.
     """
 
-    def __init__(
-        self,
-        dataset: CrowdDataset,
-        size: tuple[int, int] = (180, 296),
-        *,
-        per_image: int = 9,
-        seed: int = 0,
-        flip: bool = False,
-    ) -> None:
-        for value, name in ((size[0], "height"), (size[1], "width"), (per_image, "per_image")):
+    dataset: CrowdDataset = field(kw_only=False)
+    size: tuple[int, int] = field(default=(180, 296), kw_only=False)
+    per_image: int = 9
+    seed: int = 0
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        self.patch_size = height, width = self.size
+        for value, name in ((height, "height"), (width, "width"), (self.per_image, "per_image")):
             check_whole(value, name)
-        check_whole(seed, "seed", least=0)
-        self.dataset = dataset
-        self.patch_size = size
-        self.per_image = per_image
-        self.seed = seed
-        self.flip = flip
+        check_whole(self.seed, "seed", least=0)
 
     @property
     def names(self) -> list[str]:
@@ -171,17 +156,12 @@ class ImagePatches(CrowdDataset):
 
     def counts(self, zoom: float = 1.0) -> list[int]:
         """The number of people in every patch at one zoom; each image's annotation is read once."""
-        counts = []
-        for image in range(len(self.dataset)):
-            points, size = self.dataset.points(image), self.dataset.size_of(image)
-            for number in range(self.per_image):
-                counts.append(len(self._cut(points, image * self.per_image + number, size, zoom)))
-        return counts
+        whole = [(self.dataset.points(image), self.dataset.size_of(image)) for image in range(len(self.dataset))]
+        indices = ((index, *whole[index // self.per_image]) for index in range(len(self)))
+        return [len(self._cut(points, index, size, zoom)) for index, points, size in indices]
 
     def __getitem__(self, item: int | Draw) -> CrowdSample:
-        draw = item if isinstance(item, Draw) else Draw(item, 0)
-        index = self.at(draw.index)
-        check_whole(draw.seed, "draw.seed", least=0)
+        index, draw = _asked(self, item)
         base: tuple[int, int] = self.patch_size
 
         def choose(size: tuple[int, int]) -> Window:
@@ -245,6 +225,13 @@ def zoom_window(window: Window, size: tuple[int, int], zoom: float) -> Window:
         new_width,
         new_height,
     )
+
+
+def _asked(patches: CrowdDataset, item: int | Draw) -> tuple[int, Draw]:
+    """The index of a patch, counted from the start, and the draw that asks for it."""
+    draw = item if isinstance(item, Draw) else Draw(item, 0)
+    check_whole(draw.seed, "draw.seed", least=0)
+    return patches.at(draw.index), draw
 
 
 def _placed(patch: tuple[int, int], size: tuple[int, int], across: float, down: float) -> Window:

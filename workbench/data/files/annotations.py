@@ -10,7 +10,7 @@ from torch import Tensor
 
 from workbench.data.files.entries import Annotation, as_boxes, as_points, as_size, with_boxes
 from workbench.data.files.marks import Marks
-from workbench.data.files.matlab import fields, pick, read_variables, unwrap
+from workbench.data.files.matlab import field, fields, pick, read_variables
 from workbench.io.text import read_object
 
 MAT_KEYS = ("annPoints", "points", "point", "location", "image_info")
@@ -20,11 +20,8 @@ SHAPES = {"point": 1, "circle": 2, "rectangle": 2}  # of LabelMe, with their num
 def read_json_of_one(path: Path) -> Marks:
     """Points of a JSON file of one image: LabelMe's, or an object with ``points`` (and ``boxes``, ``labels``).
 
-    Of LabelMe's shapes a point is a person, and so is the middle of a rectangle or a circle.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: not JSON, other keys, or shapes of which one cannot tell where the person is.
+    Of LabelMe's shapes a point is a person, and so is the middle of a rectangle or a circle. Other shapes, which do not
+    say where the person is, are errors, and so are other keys.
     """
     found = read_object(path)
     if "shapes" in found:
@@ -73,18 +70,9 @@ def _labelme(shapes: list[dict[str, Any]], path: Path) -> Annotation:
 
 
 def read_mat_points(path: Path) -> Marks:
-    """Points of a MATLAB file: one of ``MAT_KEYS``, or its only variable.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: damaged, or none of the variables.
-    """
+    """Points of a MATLAB file: its only variable, or one of ``MAT_KEYS``; an error if it holds none of these."""
     variables = read_variables(path)
     key = next(iter(variables)) if len(variables) == 1 else pick(variables, path, *MAT_KEYS)
-    value = variables[key]
-    if (names := fields(value)) and "location" not in names:
-        raise ValueError(
-            f"{path}: {key} is a struct with the fields {', '.join(map(repr, names))}, expected 'location'"
-        )
-    points = as_points(unwrap(value["location"]) if names else value, path)
+    value = field(variables[key], "location", path, key) if fields(variables[key]) else variables[key]
+    points = as_points(value, path)
     return Marks([""] * len(points), points, Annotation)

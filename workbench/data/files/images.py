@@ -99,8 +99,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         raise ValueError(f"grey values from {values.min()} to {values.max()}, expected 0 to 65535")
     scaled = values.astype(np.float32)
     scaled /= 257
-    scaled += 0.5
-    return Image.fromarray(scaled.astype(np.uint8))
+    return Image.fromarray(np.add(scaled, 0.5, out=scaled).astype(np.uint8))
 
 
 def _rgb(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
@@ -120,18 +119,11 @@ def _rgb(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def read_pixels(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "h w 3"]:
-    """Read an image file as RGB, 8 bits a channel.
+    """Read an image file as RGB, 8 bits a channel: (H, W, 3).
 
-    Greyscale, palette, CMYK and 16-bit images become RGB; transparent pixels show white. A photograph whose EXIF
-    data says that the camera was turned comes upright, as viewers display it: (H, W) and points are those of the
-    displayed image.
-
-    Args:
-        path: the file.
-        max_pixels: the largest number of pixels that is decoded, against files that unfold into gigabytes.
-
-    Returns:
-        (H, W, 3).
+    Greyscale, palette, CMYK and 16-bit images become RGB; transparent pixels show white. A photograph whose EXIF data
+    says that the camera was turned comes upright, as viewers display it; (H, W) and points are those of the displayed
+    image. At most ``max_pixels`` pixels are decoded: a small file can unfold into gigabytes.
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -185,6 +185,16 @@ def unwrap(value: Any) -> Any:
     return value
 
 
+def field(value: Any, name: str, path: Path, key: str) -> Any:
+    """What the field ``name`` of a struct holds; ``path`` and ``key`` say in an error where the struct was found."""
+    names = fields(value)
+    if name not in names:
+        found = f"an array of shape {value.shape}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
+        found = f"a struct with the fields {', '.join(map(repr, names))}" if names else found
+        raise ValueError(f"{path}: {key} is {found}, expected a struct with the field {name!r}")
+    return unwrap(value[name])
+
+
 def fields(value: Any) -> tuple[str, ...]:
     """The names of a struct's fields; none of what is no struct."""
     return getattr(getattr(value, "dtype", None), "names", None) or ()

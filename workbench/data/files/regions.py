@@ -22,9 +22,7 @@ def polygon_mask(vertices: Float[Tensor, "n 2"], size: tuple[int, int]) -> Bool[
 def read_polygon(path: Path, x: str, y: str, size: tuple[int, int]) -> Bool[Tensor, "h w"]:
     """The mask of the polygon whose vertices are the variables ``x`` and ``y`` of a MATLAB file.
 
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: damaged, not as many x as y, fewer than three, or no pixel inside.
+    Errors as :func:`~workbench.data.files.matlab.read_variables`, and unless three or more vertices hold a pixel.
     """
     columns = [np.asarray(read_mat(path, name)).ravel() for name in (x, y)]
     if len(columns[0]) != len(columns[1]) or len(columns[0]) < 3:
@@ -40,9 +38,7 @@ def read_polygon(path: Path, x: str, y: str, size: tuple[int, int]) -> Bool[Tens
 def read_map(path: Path, size: tuple[int, int], *keys: str) -> Float[Tensor, "h w"]:
     """An array of numbers of ``size`` = (H, W): the first of the variables ``keys``, or the file's only variable.
 
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: damaged, another size, or not finite numbers.
+    Errors as :func:`~workbench.data.files.matlab.read_variables`, and for another size or what is no finite number.
     """
     variables = read_variables(path)
     found = pick(variables, path, *keys, *(variables if len(variables) == 1 else ()))

@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-
 from workbench.data.files.entries import as_number, as_points, image_files
 from workbench.data.files.folders import Annotation, Entry, FileDataset, Published
-from workbench.data.files.matlab import fields, read_mat, unwrap
+from workbench.data.files.matlab import field, fields, read_mat, unwrap
 
 UNLABELLED = "some people in it are not annotated"
 
@@ -69,13 +67,8 @@ class ShanghaiTech(FileDataset):
     def read_annotation(cls, path: Path) -> Annotation:
         """Points and number of one ``GT_IMG_n.mat``; an error if it holds something else."""
         info = read_mat(path, "image_info")
-        names = fields(info)
-        if "location" not in names:
-            found = f"an array of shape {info.shape}" if isinstance(info, np.ndarray) else f"a {type(info).__name__}"
-            found = f"a struct with the fields {', '.join(map(repr, names))}" if names else found
-            raise ValueError(f"{path}: image_info is {found}, expected a struct with the field 'location'")
-        number = as_number(unwrap(info["number"])) if "number" in names else None
-        return Annotation(as_points(unwrap(info["location"]), path), number)
+        points = as_points(field(info, "location", path, "image_info"), path)
+        return Annotation(points, as_number(unwrap(info["number"])) if "number" in fields(info) else None)
 
 
 class ShanghaiTechA(ShanghaiTech):
