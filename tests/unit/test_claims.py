@@ -18,7 +18,7 @@ CLAIM = Claim(id="a", paper="p", source="s", text="t", first=GL, second=L2, swee
 def network(tmp_path, value, seed, metric="mae", **config):
     kept = {"dataset": "scenes", "dataset_options": {"preset": "small", "length": 80}, "model": "csrnet"}
     kept |= {"model_options": {"width": 0.5}, "epochs": 4, "sampler": "random", "seed": seed, **config}
-    return Measurement(kept, {metric: value}, tmp_path / f"{len(config)}-{seed}.json", "2026-01-01T00:00:00")
+    return Measurement(kept, {metric: value}, tmp_path / f"{kept.get('loss')}-{len(config)}-{seed}.json", "2026-01-01T00:00:00")
 
 
 def pairs(tmp_path, differences, **changes):

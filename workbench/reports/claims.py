@@ -5,7 +5,7 @@ makes them. Runs are paired by seed and by everything that the claim does not sp
 by the one rule of :mod:`workbench.reports.verdicts`.
 """
 
-import json
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -13,11 +13,15 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from workbench.reports.measured import MACHINE, Measurement, describe, effort, matches
+from workbench.reports.measured import Measurement, describe, effort, matches, reference_configs
 from workbench.reports.published import PAPERS
 from workbench.reports.verdicts import Verdict, judge
 
 NO_RUNS = "no runs yet"
+ORDER = ("holds", "does not hold", "no difference", "undecided", "not judged", NO_RUNS)
+"""The words of a verdict, as the page sorts them."""
+MARGIN = 0.02
+"""Differences up to this share of the second side's mean count as none, unless a claim says otherwise."""
 
 
 class Claim(BaseModel):
@@ -33,6 +37,8 @@ class Claim(BaseModel):
         first: conditions on the runs that the claim calls better, see :func:`workbench.reports.measured.matches`.
         second: conditions on those that it compares them with.
         shared: conditions on the runs of both sides: what they must be like beside what the claim speaks of.
+        free: keys of the configuration in which the sides may differ, since each chose its own on validation data.
+        baseline: what the trivial predictor reaches, where the records do not say.
         margin: differences up to this share of the second side's mean count as none.
         sweep: the grid that makes these runs.
     """
@@ -48,7 +54,9 @@ class Claim(BaseModel):
     first: dict[str, Any]
     second: dict[str, Any]
     shared: dict[str, Any] = {}
-    margin: float = Field(0.02, gt=0, lt=1)
+    free: list[str] = []
+    baseline: float | None = None
+    margin: float = Field(MARGIN, gt=0, lt=1)
     sweep: str
 
 
@@ -60,9 +68,10 @@ class Evidence(NamedTuple):
         verdict: of the pairs; None without a pair. Its effect is first minus second, in units of the metric.
         first: mean of the runs that the claim calls better.
         second: mean of the others.
-        baseline: mean of what the trivial predictor reaches in the metric; None where the records do not say.
+        baseline: mean of what the trivial predictor reaches in the metric; None where nothing says.
         setting: on what.
         records: of both sides.
+        origin: whose runs; see :class:`workbench.reports.measured.Measurement`.
     """
 
     claim: Claim
@@ -72,6 +81,7 @@ class Evidence(NamedTuple):
     baseline: float | None = None
     setting: str = ""
     records: tuple[Path, ...] = ()
+    origin: str = "own"
 
     @property
     def word(self) -> str:
@@ -105,21 +115,27 @@ def read_claims(path: str | Path | None = None) -> list[Claim]:
     return claims
 
 
-def weigh(claims: Iterable[Claim], measurements: Sequence[Measurement]) -> list[Evidence]:
+def weigh(
+    claims: Iterable[Claim], measurements: Sequence[Measurement], origin: Literal["own", "reference"] = "own"
+) -> list[Evidence]:
     """What ``measurements`` say of the claims of one page.
 
-    A claim counts one group of pairs, whose runs are alike in all that it does not speak of. It is the group with the
-    largest training of those with two pairs or more; of these the one with most pairs, then with the newest run.
+    A claim counts one group of pairs: the runs of all are alike in what the claim does not speak of, those of one side
+    in everything but the seed. It is the group with the largest training of those with two pairs or more; of these the
+    one with most pairs, then with the newest run.
 
     Args:
         claims: all that are judged together; the more there are, the more evidence each needs (Holm's procedure).
         measurements: every network.
+        origin: whose networks are weighed.
 
     Returns:
         One for each claim, in the order given.
     """
     claims = list(claims)
-    pairs = {claim.id: _pairs(claim, measurements) for claim in claims}
+    references = reference_configs(measurements)
+    weighed = [one for one in measurements if one.origin == origin]
+    pairs = {claim.id: _pairs(claim, weighed, references) for claim in claims}
     found = {claim.id: _compare(claim, pairs[claim.id]) for claim in claims if pairs[claim.id]}
     verdicts = judge({name: arguments for name, (_, arguments) in found.items()})
     return [
@@ -128,35 +144,40 @@ def weigh(claims: Iterable[Claim], measurements: Sequence[Measurement]) -> list[
     ]
 
 
-def _pairs(claim: Claim, measurements: Sequence[Measurement]) -> list[tuple[Measurement, Measurement]]:
+def _pairs(
+    claim: Claim, measurements: Sequence[Measurement], references: Sequence[dict[str, Any]]
+) -> list[tuple[Measurement, Measurement]]:
     """The pairs that count, by seed."""
-    names = {name.partition(".")[0] for name in (*claim.first, *claim.second)}
+    spoken = {name.partition(".")[0] for name in (*claim.first, *claim.second, *claim.free)}
+    known = [one for one in measurements if claim.metric in one.metrics]
+    known = [one for one in known if matches(one.config, claim.shared, references)]
+    # What the claim does not speak of -> side -> what it speaks of -> seed -> the newest run.
+    groups: dict[tuple[str, str], list[dict[str, dict[int, Measurement]]]]
+    groups = defaultdict(lambda: [defaultdict(dict), defaultdict(dict)])
+    for one in sorted(known, key=lambda one: one.started):
+        for side, conditions in enumerate((claim.first, claim.second)):
+            if matches(one.config, conditions, references):
+                variants = groups[one.setting, one.but("seed", *spoken)][side]
+                variants[one.but("seed")][one.seed] = one
 
-    def rest(one: Measurement) -> str:
-        """Everything that the claim does not speak of, but the seed."""
-        kept = {k: v for k, v in one.config.items() if k not in names and k not in MACHINE and k != "seed"}
-        return json.dumps([one.setting, kept], sort_keys=True)
-
-    known = [one for one in measurements if claim.metric in one.metrics and matches(one.config, claim.shared)]
-    sides: list[dict[tuple[str, int], Measurement]] = []
-    for conditions in (claim.first, claim.second):
-        side = [one for one in known if matches(one.config, conditions)]
-        sides.append({(rest(one), one.seed): one for one in sorted(side, key=lambda one: one.started)})
-    groups: dict[str, list[tuple[Measurement, Measurement]]] = {}
-    for key in sorted(sides[0].keys() & sides[1].keys()):
-        groups.setdefault(key[0], []).append((sides[0][key], sides[1][key]))
+    candidates = [
+        [(first[seed], second[seed]) for seed in sorted(first.keys() & second.keys())]
+        for sides in groups.values()
+        for first in sides[0].values()
+        for second in sides[1].values()
+    ]
 
     def worth(group: Sequence[tuple[Measurement, Measurement]]) -> tuple[Any, ...]:
         newest = max(one.started for pair in group for one in pair)
         return len(group) > 1, effort(group[0][0].setting), len(group), newest
 
-    return max(groups.values(), key=worth, default=[])
+    return max(filter(None, candidates), key=worth, default=[])
 
 
 def _compare(claim: Claim, pairs: Sequence[tuple[Measurement, Measurement]]) -> tuple[Evidence, dict[str, Any]]:
     """The evidence without its verdict, and the arguments of :func:`workbench.reports.verdicts.verdict`."""
     first, second = np.array([[one.metrics[claim.metric] for one in pair] for pair in pairs]).T
-    trivial = [one.metrics.get(f"baseline_{claim.metric}") for one, _ in pairs]  # both of a pair saw the same data
+    trivial = [one.metrics.get(f"baseline_{claim.metric}", claim.baseline) for one, _ in pairs]  # a pair's data are one
     known = [value for value in trivial if value is not None]
     baseline = known if len(known) == len(pairs) else None
     evidence = Evidence(
@@ -165,7 +186,8 @@ def _compare(claim: Claim, pairs: Sequence[tuple[Measurement, Measurement]]) -> 
         second=float(second.mean()),
         baseline=float(np.mean(baseline)) if baseline else None,
         setting=describe(pairs[0][0].setting),
-        records=tuple(one.record for pair in pairs for one in pair),
+        records=tuple(dict.fromkeys(one.record for pair in pairs for one in pair)),
+        origin=pairs[0][0].origin,
     )
     arguments = {"first": first, "second": second, "better": claim.better, "margin": evidence.margin}
     return evidence, arguments | {"baseline": baseline}

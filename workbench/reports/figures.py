@@ -38,24 +38,25 @@ def draw_figures(
     Args:
         measurements: every network.
         tables: the papers' tables.
-        evidence: the claims.
+        evidence: the claims, one or two for each.
         folder: where the files go.
     """
     pictures = []
     weighed = [one for one in evidence if one.verdict is not None]
     if weighed:
-        figure = new_figure(9.2, 1.2 + 0.42 * len(weighed))
+        figure = new_figure(9.2, 1.4 + 0.36 * len({one.claim.id for one in weighed}))
         show_claims(figure.subplots(), weighed)
         caption = (
-            "Right of zero the side that the claim calls better is better. An interval is wider the more claims are "
-            "judged with it; a single pair has none."
+            "Right of zero the side that the claim calls better is better. Within the shaded band a difference counts as "
+            "none. An interval is wider the more claims are judged with it; a single pair has none."
         )
         pictures.append(_save(figure, folder, "claims", "The papers' claims", caption))
-    groups = sorted(by_setting(measurements).items(), key=lambda item: (effort(item[0]), len(item[1])), reverse=True)
-    wide = [(setting, group) for setting, group in groups if len(group) >= LEAST_NETWORKS][:MOST_SETTINGS]
-    for number, (setting, group) in enumerate(wide, 1):
-        picture = _networks(setting, group, folder, f"networks_{number}")
-        pictures += [picture] if picture else []
+    for origin in ("reference", "own"):
+        groups = by_setting(one for one in measurements if one.origin == origin and "mae" in one.metrics)
+        order = sorted(groups, key=lambda setting: (effort(setting), len(groups[setting])), reverse=True)
+        wide = [setting for setting in order if len(groups[setting]) >= LEAST_NETWORKS][:MOST_SETTINGS]
+        for number, setting in enumerate(wide, 1):
+            pictures.append(_networks(origin, setting, groups[setting], folder, f"networks_{origin}_{number}"))
     for table in tables:
         both = [
             row
@@ -68,14 +69,18 @@ def draw_figures(
             caption = (
                 "One dot a row of the table that was measured. On other data than the paper's the order counts alone."
             )
-            title = f"{table.paper.replace('_', ' ')}, Table {table.number}: printed and measured"
+            title = f"{table.paper.replace('_', ' ').capitalize()}, Table {table.number}: printed and measured"
             pictures.append(_save(figure, folder, f"{table.name}", title, caption))
     return pictures
 
 
 def method_name(one: Measurement) -> str:
-    """A network in a few words: model, loss, and what is not as usual."""
+    """A network in a few words: model, loss or kind of adversarial training, and what is not as usual."""
     config = one.config
+    if "recipe" in config:
+        recipe = config["recipe"]
+        kinds = ["natural" if recipe.get("epsilon") is None else f"adversarial, ε = {recipe['epsilon']:.3g}"]
+        return ", ".join([config["model"], *kinds, *(name for name in ("lada", "ladp") if recipe.get(name))])
     options = {**config.get("loss_options", {}), **config.get("sampler_options", {})}
     fusion = config.get("model_options", {}).get("fusion")
     parts = [config["model"] + (f" ({fusion})" if fusion else ""), config["loss"]]
@@ -86,20 +91,18 @@ def method_name(one: Measurement) -> str:
     return ", ".join(parts)
 
 
-def _networks(setting: str, group: Sequence[Measurement], folder: Path, name: str) -> Picture | None:
+def _networks(origin: str, setting: str, group: Sequence[Measurement], folder: Path, name: str) -> Picture:
     import pandas as pd
 
-    rows = [{"method": method_name(one), "MAE": one.metrics["mae"]} for one in group if "mae" in one.metrics]
-    if len(rows) < LEAST_NETWORKS:
-        return None
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame([{"method": method_name(one), "MAE": one.metrics["mae"]} for one in group])
     best = frame.groupby("method")["MAE"].mean().sort_values().index[:MOST_METHODS]
     frame = frame[frame["method"].isin(best)]
     figure = new_figure(9.2, 1.1 + 0.36 * frame["method"].nunique())
     show_networks(figure.subplots(), frame).set_xlabel("test MAE (people)")
     more = "" if len(best) < MOST_METHODS else f" The best {MOST_METHODS} of them."
     caption = f"A dot a network, a line the mean over its seeds.{more}"
-    return _save(figure, folder, name, f"Networks on {describe(setting)}", caption)
+    whose = {"reference": "Reference networks", "own": "Own networks"}[origin]
+    return _save(figure, folder, name, f"{whose} on {describe(setting)}", caption)
 
 
 def _save(figure: "Figure", folder: Path, name: str, title: str, caption: str) -> Picture:

@@ -8,6 +8,10 @@ import pandas as pd
 from workbench.reports.paper_tables import PaperTable, Value
 
 
+WHOSE = {"published": "", "reference": " (reference)", "own": " (own runs)"}
+"""What a column's head says of its numbers."""
+
+
 def digits(number: float) -> int:
     """Decimals that leave a number three significant digits."""
     return max(0, 3 - len(str(int(abs(number)))))
@@ -26,7 +30,7 @@ def text(value: Value | None) -> str:
 
 def as_frame(table: PaperTable) -> pd.DataFrame:
     """The table as text; the columns are (where, metric), with no metric above method and backbone."""
-    where = [column.where + (" (measured)" if column.measured else "") for column in table.columns]
+    where = [column.where + WHOSE[column.origin] for column in table.columns]
     heads = [("", "Method"), ("", "Backbone"), *zip(where, (column.metric for column in table.columns), strict=True)]
     cells = [[row.method, row.backbone or "–", *map(text, row.values)] for row in table.rows]
     return pd.DataFrame(cells, columns=pd.MultiIndex.from_tuples(heads))
@@ -61,7 +65,7 @@ def to_csv(table: PaperTable, base: Path) -> str:
             "backbone": row.backbone,
             "where": column.where,
             "metric": column.metric,
-            "kind": "measured" if column.measured else "published",
+            "origin": column.origin,
             "value": value.mean,
             "spread": value.spread,
             "seeds": value.seeds or "",

@@ -7,11 +7,13 @@ from typing import Any, Literal, NamedTuple
 
 from workbench.io.files import check_regular
 from workbench.runs.record import read_record
+from workbench.training.config import MACHINE
 
 PLACES = ("experiments/*/record.json", "sweeps/*/cells/*/result/record.json")
-# What a result does not depend on, or says nothing about it.
-MACHINE = ("root", "workers", "accelerator", "checkpoint_steps")
-# What a comparison is about; all else must be the same on both sides.
+BUILT_IN = ("scenes", "digits")
+"""Data sets that stand in for the papers' own."""
+UNTOLD = ("root", *MACHINE)
+"""Keys of a configuration that its result does not depend on."""
 FACTORS = (
     "seed",
     "loss",
@@ -24,7 +26,13 @@ FACTORS = (
     "model",
     "weights",
     "learning_rate",
+    "recipe",
 )
+"""Keys that a comparison is about; all others are the same for all that is compared."""
+HEADS = {"loss_options": "loss", "sampler_options": "sampler"}
+"""Whose options a key holds."""
+ABSENT = object()
+"""Stands for a key that a configuration lacks."""
 
 
 class Measurement(NamedTuple):
@@ -50,10 +58,15 @@ class Measurement(NamedTuple):
         """Of the run."""
         return int(self.config["seed"])
 
+    def but(self, *names: str) -> str:
+        """The configuration without the keys ``names`` and those that no result depends on, as one line."""
+        kept = {key: value for key, value in self.config.items() if key not in (*names, *UNTOLD)}
+        return json.dumps(kept, sort_keys=True)
+
     @property
     def setting(self) -> str:
         """What a comparison holds fixed, as one line: data, length of the training, width of the network."""
-        kept = {key: value for key, value in self.config.items() if key not in (*FACTORS, *MACHINE)}
+        kept = {key: value for key, value in self.config.items() if key not in (*FACTORS, *UNTOLD)}
         kept["width"] = self.config.get("model_options", {}).get("width", 1.0)
         kept.pop("model_options", None)
         return json.dumps(kept, sort_keys=True)
@@ -64,8 +77,8 @@ def collect_measurements(
 ) -> list[Measurement]:
     """Every trained network below ``runs_dir``; of records of one configuration the newest counts.
 
-    A record is one of a network if its config names a data set, a model, a loss and a seed; keys that are no
-    configuration's (a notebook's own parameters) are left out. A record that cannot be read, or holds values that are
+    A record is one of a network if its config names a data set, a model, a seed and a loss or, of a classifier that
+    was attacked, a recipe; keys that are no configuration's (a notebook's own parameters) are left out. A record that cannot be read, or holds values that are
     no configuration's, is left out, and ``damaged`` takes a sentence that says why.
 
     Args:
@@ -83,27 +96,29 @@ def collect_measurements(
             continue
         if new is None:
             continue
-        identity = json.dumps({k: v for k, v in new.config.items() if k not in MACHINE}, sort_keys=True)
-        old = found.get(identity)
+        old = found.get(new.but())
         if old is None:
-            found[identity] = new
+            found[new.but()] = new
         else:  # a notebook adds scores to those of the training that it shares
             first, last = sorted([old, new], key=lambda one: (one.started, str(one.record)))
-            found[identity] = last._replace(metrics=first.metrics | last.metrics)
+            found[new.but()] = last._replace(metrics=first.metrics | last.metrics)
     return list(found.values())
 
 
 def _measurement(path: Path) -> Measurement | None:
     """The network of a record, or None where it is of something else; errors as of a damaged record."""
+    from workbench.adversarial.experiment import AdversarialConfig
     from workbench.training.config import Config, build_config
 
     check_regular(path, "record")
     record = read_record(path)
-    config = {key: value for key, value in record.config.items() if key in Config.model_fields}
-    if not {"model", "loss", "seed", "dataset"} <= set(config):
+    attacked = "recipe" in record.config
+    fields = AdversarialConfig.model_fields if attacked else Config.model_fields
+    config = {key: value for key, value in record.config.items() if key in fields}
+    if not {"model", "seed", "dataset", "recipe" if attacked else "loss"} <= set(config):
         return None
     try:
-        build_config(**config)
+        AdversarialConfig(**config) if attacked else build_config(**config)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     for options, name in (("model_options", "width"), ("dataset_options", "length")):
@@ -113,26 +128,51 @@ def _measurement(path: Path) -> Measurement | None:
     return Measurement(config, dict(record.metrics), path, record.timing.started)
 
 
-def matches(config: Mapping[str, Any], conditions: Mapping[str, Any]) -> bool:
+def matches(
+    config: Mapping[str, Any], conditions: Mapping[str, Any], references: Iterable[Mapping[str, Any]] = ()
+) -> bool:
     """Whether a configuration is as ``conditions`` say.
 
-    A value that is a list names alternatives; a dotted name looks into options; a key that the configuration lacks
-    counts as None.
+    A dotted name looks into options, and a value that is a list names alternatives. Four values have a meaning of their
+    own: None, the key is absent, None or empty; "absent"; "none", the key is there and is None or "none"; "reference",
+    as in a reference run of the same loss (for the loss's options), of the same sampler (for the sampler's), or on the
+    same data set (for all else).
+
+    Args:
+        config: of a network.
+        conditions: name -> value.
+        references: the configurations of the reference records.
     """
 
-    def value_at(name: str) -> Any:
-        value: Any = config
-        for part in name.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
-        return value
+    def holds(name: str, wanted: Any) -> bool:
+        found = _value_at(config, name)
+        if wanted == "reference":
+            head = HEADS.get(name.partition(".")[0], "dataset")
+            return any(one.get(head) == config.get(head) and _value_at(one, name) == found for one in references)
+        if wanted == "absent":
+            return found is ABSENT
+        if wanted == "none":
+            return found in (None, "none")
+        if wanted is None or wanted == {}:
+            return found in (ABSENT, None, "") or found == {}
+        return bool(found == wanted)
 
-    for name, wanted in conditions.items():
-        alternatives = wanted if isinstance(wanted, list) else [wanted]
-        found = value_at(name)
-        # An option that is off is left out, None or empty, as it may be.
-        if not any(found == one or (not found and not one and found is not False) for one in alternatives):
-            return False
-    return True
+    return all(
+        any(holds(name, one) for one in (wanted if isinstance(wanted, list) else [wanted]))
+        for name, wanted in conditions.items()
+    )
+
+
+def reference_configs(measurements: Iterable[Measurement]) -> list[dict[str, Any]]:
+    """The configurations of the reference records among ``measurements``, each once for all its seeds."""
+    return list({one.but("seed"): one.config for one in measurements if one.origin == "reference"}.values())
+
+
+def _value_at(config: Mapping[str, Any], name: str) -> Any:
+    value: Any = config
+    for part in name.split("."):
+        value = value.get(part, ABSENT) if isinstance(value, Mapping) else ABSENT
+    return value
 
 
 def by_setting(measurements: Iterable[Measurement]) -> dict[str, list[Measurement]]:
@@ -144,10 +184,10 @@ def by_setting(measurements: Iterable[Measurement]) -> dict[str, list[Measuremen
 
 
 def effort(setting: str) -> tuple[float, ...]:
-    """How much a setting is worth: real data above built-in scenes, then the size of the training."""
+    """How much a setting is worth: real data above built-in, then the size of the training."""
     kept = json.loads(setting)
     length = kept.get("dataset_options", {}).get("length", 0)
-    return (kept["dataset"] != "scenes", kept.get("epochs", 0) * max(length, 1), kept["width"])
+    return (kept["dataset"] not in BUILT_IN, kept.get("epochs", 0) * max(length, 1), kept["width"])
 
 
 def describe(setting: str) -> str:

@@ -1,25 +1,27 @@
 """The papers' tables with what was measured here beside them.
 
 ``data/published/readings.yaml`` says which runs a printed row stands for: conditions on the configuration of a network.
-A row is measured on the data set of its column where there are such runs, and else on the built-in scenes: the order of
-the methods can be compared there, the numbers cannot.
+A row is measured on the data set of its column where there are such runs, and else on built-in data: the order of the
+methods can be compared there, the numbers cannot. The reference records and the reader's own runs have columns of their
+own.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from workbench.reports.measured import MACHINE, Measurement, by_setting, describe, effort, matches
+from workbench.reports.measured import BUILT_IN, Measurement, by_setting, describe, effort, matches, reference_configs
 from workbench.reports.published import PAPERS, read_published
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-STAND_IN = "scenes"
+Score = str | list[str]
+"""The name of a score in the records, or several: the first that a run has."""
 
 
 class Reading(BaseModel):
@@ -29,7 +31,11 @@ class Reading(BaseModel):
         title: of the table, in a few words.
         sweep: the grid that measures it as the paper did.
         methods: method -> conditions on the runs, see :func:`workbench.reports.measured.matches`.
-        backbones: backbone -> further conditions.
+        backbones: backbone -> further conditions. One that the table does not print gets rows of its own.
+        usual: what holds for every method unless it says otherwise; None: as for the other tables.
+        metrics: printed metric -> score, beside those of all tables.
+        scores: method -> printed metric -> score, where a row is not the network's final map.
+        note: what a reader should know of the measured columns.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -38,6 +44,10 @@ class Reading(BaseModel):
     sweep: str | None = None
     methods: dict[str, dict[str, Any]] = {}
     backbones: dict[str, dict[str, Any]] = {}
+    usual: dict[str, Any] | None = None
+    metrics: dict[str, Score] = {}
+    scores: dict[str, dict[str, Score]] = {}
+    note: str = ""
 
 
 class Readings(BaseModel):
@@ -45,7 +55,7 @@ class Readings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    metrics: dict[str, str]
+    metrics: dict[str, Score]
     datasets: dict[str, str]
     usual: dict[str, Any]
     titles: dict[str, str]
@@ -62,15 +72,20 @@ class Value(NamedTuple):
 
 
 class Column(NamedTuple):
-    """What a column holds: a metric of a data set, printed (``measured`` False) or measured under ``where``."""
+    """What a column holds: a metric of a data set as it is printed, or as it was measured under ``where``, and by whom."""
 
     where: str
     metric: str
-    measured: bool
+    origin: Literal["published", "reference", "own"]
+
+    @property
+    def measured(self) -> bool:
+        """Whether it holds numbers from here."""
+        return self.origin != "published"
 
 
 class Row(NamedTuple):
-    """One printed row and its values, one a column."""
+    """One row and its values, one a column."""
 
     method: str
     backbone: str
@@ -116,13 +131,14 @@ def read_readings(path: str | Path | None = None) -> Readings:
 def build_tables(measurements: Sequence[Measurement], readings: Readings | None = None) -> list[PaperTable]:
     """Every printed table, those that nobody read for runs included."""
     readings = readings or read_readings()
+    references = reference_configs(measurements)
     tables = []
     for paper in readings.titles:
         printed = read_published(paper)
         for number in dict.fromkeys(printed["table"]):
             reading = readings.papers.get(paper, {}).get(number, Reading(title=f"Table {number}"))
             rows = printed[printed["table"] == number]
-            tables.append(_build(paper, number, reading, readings, rows, measurements))
+            tables.append(_build(paper, number, reading, readings, rows, measurements, references))
     return tables
 
 
@@ -133,61 +149,85 @@ def _build(
     readings: Readings,
     printed: "DataFrame",
     measurements: Sequence[Measurement],
+    references: Sequence[dict[str, Any]],
 ) -> PaperTable:
     names = list(dict.fromkeys(zip(printed["method"], printed["backbone"], strict=True)))
     heads = list(dict.fromkeys(zip(printed["dataset"], printed["metric"], strict=True)))
-    columns = [Column(dataset, metric, False) for dataset, metric in heads]
-    rows = {name: [None] * len(heads) for name in names}  # type: dict[tuple[str, str], list[Value | None]]
+    columns = [Column(dataset, metric, "published") for dataset, metric in heads]
+    extra = [backbone for backbone in reading.backbones if backbone not in {name[1] for name in names}]
+    found = {name: _runs(_conditions(reading, readings, *name), measurements, references) for name in names}
+    for backbone in extra:
+        for method in dict.fromkeys(method for method, printed_backbone in names if printed_backbone):
+            runs = _runs(_conditions(reading, readings, method, backbone), measurements, references)
+            found |= {(method, backbone): runs} if runs else {}
+    rows: dict[tuple[str, str], list[Value | None]] = {name: [None] * len(heads) for name in found}
     for one in printed.to_dict("records"):
         spread = None if np.isnan(one["spread"]) else float(one["spread"])
         place = heads.index((one["dataset"], one["metric"]))
         rows[one["method"], one["backbone"]][place] = Value(float(one["value"]), spread)
-    found = {name: _runs(reading, readings, *name, measurements) for name in names}
-    metrics = list(dict.fromkeys(metric for _, metric in heads if metric in readings.metrics))
-    for setting in _settings(found, [readings.datasets.get(dataset, "") for dataset, _ in heads]):
-        for metric in metrics:
-            key = readings.metrics[metric]
-            values = {
-                name: _value([one for one in runs if one.setting == setting and key in one.metrics], key)
-                for name, runs in found.items()
-            }
-            if any(values.values()):
-                columns.append(Column(describe(setting), metric, True))
-                for name in names:
-                    rows[name].append(values[name])
+    scores: Mapping[str, Score] = readings.metrics | reading.metrics
+    metrics = [metric for metric in dict.fromkeys(metric for _, metric in heads) if metric in scores]
+    datasets = [readings.datasets.get(dataset, "") for dataset, _ in heads]
+    origins: tuple[Literal["reference", "own"], ...] = ("reference", "own")
+    for origin in origins:
+        whose = {name: [one for one in runs if one.origin == origin] for name, runs in found.items()}
+        for setting in _settings(whose, datasets):
+            for metric in metrics:
+                values = {
+                    name: _value(
+                        [one for one in runs if one.setting == setting],
+                        reading.scores.get(name[0], {}).get(metric, scores[metric]),
+                    )
+                    for name, runs in whose.items()
+                }
+                if any(values.values()):
+                    columns.append(Column(describe(setting), metric, origin))
+                    for name in found:
+                        rows[name].append(values[name])
     return PaperTable(paper, number, reading, columns, [Row(*name, values) for name, values in rows.items()])
 
 
-def _runs(
-    reading: Reading, readings: Readings, method: str, backbone: str, measurements: Sequence[Measurement]
-) -> list[Measurement]:
-    """The runs that a printed row stands for."""
+def _conditions(reading: Reading, readings: Readings, method: str, backbone: str) -> dict[str, Any] | None:
+    """Conditions on the runs that a row stands for; None where it stands for none of ours."""
     if method not in reading.methods or (backbone and backbone not in reading.backbones):
+        return None
+    own = reading.methods[method] | reading.backbones.get(backbone, {})
+    spoken = {name.partition(".")[0] for name in own}
+    usual = readings.usual if reading.usual is None else reading.usual
+    return {name: value for name, value in usual.items() if name not in spoken} | own
+
+
+def _runs(
+    conditions: dict[str, Any] | None, measurements: Sequence[Measurement], references: Sequence[dict[str, Any]]
+) -> list[Measurement]:
+    if conditions is None:
         return []
-    conditions = readings.usual | reading.methods[method] | reading.backbones.get(backbone, {})
-    return [one for one in measurements if matches(one.config, conditions)]
+    return [one for one in measurements if matches(one.config, conditions, references)]
 
 
-def _settings(found: dict[tuple[str, str], list[Measurement]], datasets: Sequence[str]) -> list[str]:
+def _settings(found: Mapping[tuple[str, str], list[Measurement]], datasets: Sequence[str]) -> list[str]:
     """Where a table was measured: the best setting on each of its data sets, or the one that stands in for them."""
     groups = by_setting(one for runs in found.values() for one in runs)
     rows = {setting: sum(any(one.setting == setting for one in runs) for runs in found.values()) for setting in groups}
     best: dict[str, str] = {}
     for setting in sorted(groups, key=lambda setting: (rows[setting], effort(setting))):
         best[json.loads(setting)["dataset"]] = setting
-    own = [best[dataset] for dataset in dict.fromkeys(datasets) if dataset in best]
-    return own + ([best[STAND_IN]] if STAND_IN in best and STAND_IN not in datasets else [])
+    wanted = dict.fromkeys([*datasets, *BUILT_IN])
+    return [best[dataset] for dataset in wanted if dataset in best]
 
 
-def _value(runs: Sequence[Measurement], key: str) -> Value | None:
+def _value(runs: Sequence[Measurement], score: Score) -> Value | None:
     """Mean and spread over the seeds of one configuration: the one with most seeds, of those the newest."""
-    groups: dict[str, dict[int, Measurement]] = {}
+    keys = [score] if isinstance(score, str) else score
+    groups: dict[str, dict[int, tuple[Measurement, float]]] = {}
     for one in sorted(runs, key=lambda one: one.started):
-        kept = {name: value for name, value in one.config.items() if name != "seed" and name not in MACHINE}
-        groups.setdefault(json.dumps(kept, sort_keys=True), {})[one.seed] = one
+        known = next((one.metrics[key] for key in keys if key in one.metrics), None)
+        if known is not None:
+            groups.setdefault(one.but("seed"), {})[one.seed] = one, known
     if not groups:
         return None
-    chosen = max(groups.values(), key=lambda group: (len(group), max(one.started for one in group.values())))
-    values = [one.metrics[key] for _, one in sorted(chosen.items())]
+    chosen = max(groups.values(), key=lambda group: (len(group), max(one.started for one, _ in group.values())))
+    runs, values = zip(*(chosen[seed] for seed in sorted(chosen)), strict=True)
     spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return Value(float(np.mean(values)), spread, len(values), tuple(one.record for _, one in sorted(chosen.items())))
+    records = tuple(dict.fromkeys(one.record for one in runs))
+    return Value(float(np.mean(values)), spread, len(values), records)

@@ -19,12 +19,14 @@ LONGEST_LABEL = 72
 LINE = 40
 """Letters of a line beside an axis of a small figure."""
 VERDICT_COLOURS = {
-    "holds": GREEN,
+    "holds": BLUE,
     "does not hold": RED,
-    "no difference": BLUE,
+    "no difference": GREEN,
     "undecided": GREY,
     "not judged": "0.75",
 }
+LINEAR = 10.0
+"""Per cent: larger advantages are drawn on a logarithmic scale, so that small ones can be seen beside them."""
 
 
 def printable_label(text: str) -> str:
@@ -60,37 +62,55 @@ def show_networks(ax: Axes, frame: "DataFrame", *, label: str = "method", value:
 
 
 def show_claims(ax: Axes, evidence: Sequence[Evidence]) -> Axes:
-    """The advantage of each claim's first side, as a share of the second's mean, with its interval.
+    """The advantage of each claim's first side, as a share of the second's mean, with its interval: a forest plot.
 
-    Right of zero the first side is better, whether low or high values are the better ones.
+    Right of zero the first side is better, whether low or high values are the better ones. The shaded band is the
+    margin within which a difference counts as none. Reference records are filled dots, the reader's own runs rings.
+
+    Args:
+        ax: where.
+        evidence: one or two for each claim, the first claim on top.
     """
-    shown = [(one, one.verdict) for one in reversed(evidence) if one.verdict is not None and one.second]
-    words = set()
-    for place, (one, verdict) in enumerate(shown):
+    from matplotlib.lines import Line2D
+
+    shown = [(one, one.verdict) for one in evidence if one.verdict is not None and one.second]
+    texts = {one.claim.id: one.claim.text.rstrip(".") for one, _ in shown}
+    places = {name: -number for number, name in enumerate(texts)}
+    both = len({one.origin for one, _ in shown}) > 1
+    for one, verdict in shown:
         scale = (-100 if one.claim.better == "lower" else 100) / abs(one.second or 1)
+        place = places[one.claim.id] + (0 if not both else 0.16 if one.origin == "reference" else -0.16)
         colour = VERDICT_COLOURS[verdict.word]
         if verdict.pairs > 1:  # a single pair has no interval
-            ends = [verdict.low * scale, verdict.high * scale]
-            ax.plot(ends, [place, place], color=colour, lw=2.4, solid_capstyle="round")
-        label = None if verdict.word in words else verdict.word
-        ax.plot(verdict.effect * scale, place, "o", color=colour, ms=7, ls="none", label=label)
-        words.add(verdict.word)
+            ax.plot([verdict.low * scale, verdict.high * scale], [place, place], color=colour, lw=2.2)
+        fill = colour if one.origin == "reference" else "white"
+        ax.plot(verdict.effect * scale, place, "o", color=colour, mfc=fill, mew=1.6, ms=6.5)
+        margin = 100 * one.claim.margin
+        ax.fill_between([-margin, margin], places[one.claim.id] - 0.4, places[one.claim.id] + 0.4, color="0.92", lw=0)
     ax.axvline(0, color="0.4", lw=1)
-    ax.set_yticks(range(len(shown)), [one.claim.text.rstrip(".") for one, _ in shown])
-    ax.set(xlabel="advantage of the first side (% of the second side's mean)", ylim=(-0.6, len(shown) - 0.4))
-    if shown:
-        ax.legend(loc="best", fontsize=8, framealpha=0.9)
-    ax.grid(axis="x", color="0.9")
+    ax.set_yticks(list(places.values()), [printable_label(text) for text in texts.values()])
+    ax.set(xlabel="advantage of the first side (% of the second side's mean)", ylim=(0.6 - len(places), 0.6))
+    ax.set_xscale("symlog", linthresh=LINEAR)
+    ax.xaxis.set_major_formatter("{x:+g}")
+    words = [word for word in VERDICT_COLOURS if word in {verdict.word for _, verdict in shown}]
+    marks = [Line2D([], [], color=VERDICT_COLOURS[word], lw=2.2, label=word) for word in words]
+    for origin, fill in (("reference", GREY), ("own", "white")):
+        if both and any(one.origin == origin for one, _ in shown):
+            label = {"reference": "reference records", "own": "own runs"}[origin]
+            marks.append(Line2D([], [], ls="none", marker="o", color=GREY, mfc=fill, label=label))
+    if marks:
+        ax.legend(handles=marks, fontsize=8, frameon=False, ncols=len(marks), loc="lower right", bbox_to_anchor=(1, 1))
+    ax.grid(axis="x", color="0.88")
+    ax.set_axisbelow(True)
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.tick_params(axis="y", length=0)
     return ax
 
 
 def show_table(ax: Axes, table: PaperTable) -> Axes:
-    """Measured against printed: the order of the methods, one dot a row of the table with both, in the first metric."""
+    """Measured against printed, one dot a row with both: the first measured metric, of the reference where there is one."""
     measured = next(index for index, column in enumerate(table.columns) if column.measured)
-    metric = table.columns[measured].metric
-    where = next(column.where for column in table.columns if column.measured)
+    where, metric, whose = table.columns[measured]
     printed = next(i for i, column in enumerate(table.columns) if not column.measured and column.metric == metric)
     points = [(row, row.values[printed], row.values[measured]) for row in table.rows]
     both = [(left, right, row) for row, left, right in points if left is not None and right is not None]
@@ -101,7 +121,7 @@ def show_table(ax: Axes, table: PaperTable) -> Axes:
         place = (5, -11) if number % 2 else (5, 4)  # neighbours' labels on two sides
         ax.annotate(label, (x, y), xytext=place, textcoords="offset points", fontsize=8)
     ax.set_xlabel(fill(f"printed {metric}, {table.columns[printed].where}", LINE))
-    ax.set_ylabel(fill(f"measured {metric}, {where}", LINE))
+    ax.set_ylabel(fill(f"measured ({whose}) {metric}, {where}", LINE))
     ax.margins(0.18)
     ax.grid(color="0.92")
     ax.spines[["top", "right"]].set_visible(False)

@@ -4,13 +4,14 @@
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from workbench.io.files import write_text
 from workbench.io.project import project_root
-from workbench.reports.claims import read_claims, weigh
+from workbench.reports.claims import MARGIN, NO_RUNS, ORDER, Evidence, read_claims, weigh
 from workbench.reports.entry import printable
 from workbench.reports.errata import find_errata
 from workbench.reports.figures import draw_figures
@@ -19,7 +20,8 @@ from workbench.reports.measured import collect_measurements
 from workbench.reports.page import templates, write_report
 from workbench.reports.paper_tables import PaperTable, build_tables, read_readings
 from workbench.reports.published import published_files
-from workbench.reports.verdicts import signed
+from workbench.reports.reference import read_references
+from workbench.reports.verdicts import SKEWED, signed
 from workbench.runs.record import now
 from workbench.sweeps.summary import collect_sweeps
 
@@ -34,8 +36,8 @@ def write_site(runs_dir: str | Path, page: str | Path) -> dict[str, Any]:
         page: of what ran, for instance reports/index.html.
 
     Returns:
-        What there is: numbers of runs, networks, tables with something measured, claims by verdict, sweeps, damaged
-        runs.
+        What there is: numbers of runs, networks, reference networks, tables with something measured, claims by
+        verdict, sweeps, damaged runs.
 
     Raises:
         FileNotFoundError: there is no folder of runs.
@@ -45,39 +47,70 @@ def write_site(runs_dir: str | Path, page: str | Path) -> dict[str, Any]:
     folder = page.parent / "site"
     damaged: list[str] = []
     measurements = collect_measurements(runs_dir, damaged=damaged)
+    try:
+        measurements += read_references()
+    except ValueError as error:
+        damaged.append(str(error))
     readings = read_readings()
     tables = build_tables(measurements, readings)
-    evidence = weigh(read_claims(), measurements)
+    claims = read_claims()
+    evidence = by_verdict(weigh(claims, measurements, "reference"), weigh(claims, measurements, "own"))
     sweeps = collect_sweeps(runs_dir, damaged=damaged)
     folder.mkdir(parents=True, exist_ok=True)
     for table in tables:
         write_table(table, folder / "tables")
-    pictures = draw_figures(measurements, tables, evidence, folder / "figures")
+    pictures = draw_figures(measurements, tables, [one for pair in evidence for one in pair], folder / "figures")
     common = {
         "readings": readings,
-        "networks": len(measurements),
+        "networks": sum(one.origin == "own" for one in measurements),
+        "references": sum(one.origin == "reference" for one in measurements),
         "damaged": damaged,
         "written": now()[:16].replace("T", " "),
     }
     content: dict[str, dict[str, Any]] = {
         "tables": {"tables": tables},
         "figures": {"pictures": pictures},
-        "claims": {"evidence": evidence},
+        "claims": {
+            "groups": {name: [pair for pair in evidence if word(pair) == name] for name in ORDER},
+            "skewed": SKEWED,
+            "margin": MARGIN,
+            "forest": next((picture for picture in pictures if picture.png.stem == "claims"), None),
+        },
         "sweeps": {"sweeps": sweeps},
         "errata": {"errata": find_errata()},
     }
     for name, values in content.items():
         write_text(folder / f"{name}.html", _render(name, folder, index=page.name, **common, **values))
     entries = write_report(runs_dir, page, pages={name: f"site/{name}.html" for name in PAGES} | _reference(page))
-    verdicts = [one.word for one in evidence]
+    verdicts = [word(pair) for pair in evidence]
     return {
         "runs": len(entries),
-        "networks": len(measurements),
+        "networks": common["networks"],
+        "references": common["references"],
         "tables": sum(table.measured for table in tables),
         "claims": {verdict: verdicts.count(verdict) for verdict in sorted(set(verdicts))},
         "sweeps": len(sweeps),
         "damaged": len(damaged) + sum(bool(one.problems) for one in entries),
     }
+
+
+def word(pair: Sequence[Evidence]) -> str:
+    """The verdict on a claim by the reference records, or by the reader's own runs where the records say nothing."""
+    return next((one.word for one in pair if one.word != NO_RUNS), NO_RUNS)
+
+
+def by_verdict(references: Sequence[Evidence], own: Sequence[Evidence]) -> list[tuple[Evidence, Evidence]]:
+    """Both kinds of evidence for each claim, sorted by the verdict."""
+    return sorted(zip(references, own, strict=True), key=lambda pair: ORDER.index(word(pair)))
+
+
+def metric_name(metric: str) -> str:
+    """A score's name in a record as a reader knows it: MAE on dense images, accuracy under PGD (ε = 0.2)."""
+    attack, _, budget = metric.partition("@")
+    if budget:
+        return f"accuracy under {attack.upper()} (ε = {budget})"
+    name, _, part = metric.partition("_")
+    return f"{name.upper() if name != 'clean' else 'clean accuracy'}{f' on {part} images' if part else ''}"
 
 
 def write_table(table: PaperTable, folder: Path) -> None:
@@ -89,7 +122,7 @@ def write_table(table: PaperTable, folder: Path) -> None:
 
 def _render(name: str, base: Path, **values: Any) -> str:
     environment = templates(base)
-    environment.filters |= {"text": text, "signed": signed, "papers": _plain_papers}
+    environment.filters |= {"text": text, "signed": signed, "papers": _plain_papers, "metric": metric_name}
     return printable(environment.get_template(f"{name}.html").render(page=name, pages=PAGES, **values))
 
 
