@@ -18,7 +18,9 @@ CLAIM = Claim(id="a", paper="p", source="s", text="t", first=GL, second=L2, swee
 def network(tmp_path, value, seed, metric="mae", **config):
     kept = {"dataset": "scenes", "dataset_options": {"preset": "small", "length": 80}, "model": "csrnet"}
     kept |= {"model_options": {"width": 0.5}, "epochs": 4, "sampler": "random", "seed": seed, **config}
-    return Measurement(kept, {metric: value}, tmp_path / f"{kept.get('loss')}-{len(config)}-{seed}.json", "2026-01-01T00:00:00")
+    return Measurement(
+        kept, {metric: value}, tmp_path / f"{kept.get('loss')}-{len(config)}-{seed}.json", "2026-01-01T00:00:00"
+    )
 
 
 def pairs(tmp_path, differences, **changes):
@@ -124,13 +126,15 @@ def test_of_two_groups_alike_the_newer_counts(tmp_path):
     assert one(CLAIM, [*newest, *newer]).word == one(CLAIM, [*newer, *newest]).word == "holds"
 
 
-def test_no_claim_of_the_papers_is_weighed_on_noisy_annotations(tmp_path):
+def test_a_claim_of_the_papers_names_what_its_runs_share():
     for claim in read_claims():
-        assert {"noise", "convention", "epochs"} <= set(claim.shared), claim.id
+        spoken = {name.partition(".")[0] for name in (*claim.first, *claim.second, *claim.shared)}
+        if claim.sweep.endswith("arms"):
+            assert {"dataset", "recipe"} <= spoken, claim.id
+            assert claim.baseline is not None
+            continue
+        assert {"noise", "convention", "epochs", "loss", "model", "sampler", "relative"} <= spoken, claim.id
         assert claim.shared["noise"] is None
-        spoken = set(claim.first) | set(claim.second)
-        for name in ("loss", "model", "sampler", "relative"):
-            assert name in spoken | set(claim.shared), (claim.id, name)
 
 
 @pytest.mark.parametrize("preset", ["smoke", "default", "paper"])
@@ -155,6 +159,67 @@ def test_conditions_read_alternatives_options_and_what_is_off():
     assert matches({"model_options": {}}, {"model_options.fusion": [None, "hmode"]})
     assert not matches(config, {"noise": "uniform"})
     assert not matches({"loss_options": {"entropy": False}}, {"loss_options": {}})
+    recipe = {"recipe": {"epsilon": None}}
+    assert matches(recipe, {"recipe.epsilon": "none"})
+    assert not matches({"recipe": {}}, {"recipe.epsilon": "none"})
+    assert matches({"recipe": {}}, {"recipe.epsilon": "absent"})
+    assert not matches(recipe, {"recipe.epsilon": "absent"})
+
+
+def test_a_condition_can_be_that_of_a_reference_run():
+    references = [
+        {"dataset": "scenes", "loss": "l2", "loss_options": {"sigma": 1.5}, "epochs": 10},
+        {"dataset": "scenes", "loss": "proximal", "loss_options": {"radius": 8.0}, "epochs": 10},
+    ]
+    conditions = {"loss_options": "reference", "epochs": [4, "reference"]}
+    config = {"dataset": "scenes", "loss": "l2", "loss_options": {"sigma": 1.5}, "epochs": 10}
+    assert matches(config, conditions, references)
+    assert matches(config | {"epochs": 4}, conditions, references)
+    assert not matches(config | {"epochs": 12}, conditions, references)
+    assert not matches(config | {"loss": "proximal"}, conditions, references)  # the options are another loss's
+    assert not matches(config | {"dataset": "ucf_qnrf"}, conditions, references)
+    assert not matches(config, conditions)
+
+
+def test_reference_records_and_own_runs_are_weighed_apart(tmp_path):
+    own = list(pairs(tmp_path, [-1.0] * 5))
+    recorded = [run._replace(origin="reference") for run in pairs(tmp_path, [1.0, 1.1, 0.9])]
+    (reference,) = weigh([CLAIM], [*own, *recorded], "reference")
+    assert (reference.word, reference.origin, reference.verdict.pairs) == ("holds", "reference", 3)
+    found = one(CLAIM, [*own, *recorded])
+    assert (found.word, found.origin, found.verdict.pairs) == ("does not hold", "own", 5)
+
+
+def test_the_sides_may_differ_in_what_each_chose_for_itself(tmp_path):
+    runs = [
+        run._replace(config=run.config | {"learning_rate": 0.01 if run.config["loss"] == "l2" else 0.004})
+        for run in pairs(tmp_path, [1.0, 1.1, 0.9])
+    ]
+    assert paired(CLAIM, runs) == 0
+    assert paired(CLAIM.model_copy(update={"free": ["learning_rate"]}), runs) == 3
+
+
+def test_a_claim_that_has_no_verdict_says_why(tmp_path):
+    runs = list(pairs(tmp_path, [1.0, 2.0, 1.5, 1.0, 2.0]))
+    lost = one(CLAIM, [run._replace(metrics=run.metrics | {"baseline_mae": 9.0}) for run in runs])
+    assert "does not" not in lost.word
+    assert "the trivial baseline of 9: the better mean is 8.5" in lost.reason
+    assert one(CLAIM, runs).reason == ""
+    assert one(CLAIM, list(pairs(tmp_path, [2.0]))).reason == "A single pair has no interval."
+    undecided = one(CLAIM, list(pairs(tmp_path, [1.0, -2.0, 1.5, -1.0, 2.0])))
+    assert f"about {undecided.verdict.needed} pairs" in undecided.reason
+    assert one(CLAIM, []).reason == "Nothing was run that tests it."
+
+
+def test_adversarial_records_are_measured(tmp_path):
+    recipe = {"epsilon": 0.15, "lada": True}
+    config = {"dataset": "digits", "model": "small_cnn", "seed": 3, "recipe": recipe}
+    write(tmp_path / "experiments" / "a" / "record.json", config, 1, clean=0.9, **{"pgd@0.2": 0.5})
+    write(tmp_path / "experiments" / "b" / "record.json", config | {"seed": -1}, 1, clean=0.9)
+    damaged = []
+    (found,) = collect_measurements(tmp_path, damaged=damaged)
+    assert (found.seed, found.metrics["pgd@0.2"]) == (3, 0.5)
+    assert len(damaged) == 1
 
 
 def write(path, config, seconds, **metrics):

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from workbench.reports.measured import Measurement, describe, effort, matches, reference_configs
 from workbench.reports.published import PAPERS
-from workbench.reports.verdicts import Verdict, judge
+from workbench.reports.verdicts import Verdict, judge, why_not
 
 NO_RUNS = "no runs yet"
 ORDER = ("holds", "does not hold", "no difference", "undecided", "not judged", NO_RUNS)
@@ -41,6 +41,7 @@ class Claim(BaseModel):
         baseline: what the trivial predictor reaches, where the records do not say.
         margin: differences up to this share of the second side's mean count as none.
         sweep: the grid that makes these runs.
+        notebook: the notebook that shows what the reference records say of the claim.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,6 +59,7 @@ class Claim(BaseModel):
     baseline: float | None = None
     margin: float = Field(MARGIN, gt=0, lt=1)
     sweep: str
+    notebook: str = ""
 
 
 class Evidence(NamedTuple):
@@ -92,6 +94,13 @@ class Evidence(NamedTuple):
     def margin(self) -> float | None:
         """The largest difference that counts as none, in units of the metric."""
         return self.claim.margin * abs(self.second) if self.second else None
+
+    @property
+    def reason(self) -> str:
+        """Why the claim is not judged, or not decided; empty for the other verdicts."""
+        if self.verdict is None or self.first is None or self.second is None:
+            return "Nothing was run that tests it."
+        return why_not(self.verdict, self.first, self.second, self.baseline, self.claim.better)
 
 
 def read_claims(path: str | Path | None = None) -> list[Claim]:
@@ -191,3 +200,12 @@ def _compare(claim: Claim, pairs: Sequence[tuple[Measurement, Measurement]]) -> 
     )
     arguments = {"first": first, "second": second, "better": claim.better, "margin": evidence.margin}
     return evidence, arguments | {"baseline": baseline}
+
+
+def metric_name(metric: str) -> str:
+    """A score's name in a record as a reader knows it: MAE on dense images, accuracy under PGD (ε = 0.2)."""
+    attack, _, budget = metric.partition("@")
+    if budget:
+        return f"accuracy under {attack.upper()} (ε = {budget})"
+    name, _, part = metric.partition("_")
+    return f"{name.upper() if name != 'clean' else 'clean accuracy'}{f' on {part} images' if part else ''}"

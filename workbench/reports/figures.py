@@ -47,8 +47,8 @@ def draw_figures(
         figure = new_figure(9.2, 1.4 + 0.36 * len({one.claim.id for one in weighed}))
         show_claims(figure.subplots(), weighed)
         caption = (
-            "Right of zero the side that the claim calls better is better. Within the shaded band a difference counts as "
-            "none. An interval is wider the more claims are judged with it; a single pair has none."
+            "Right of zero the side that the claim calls better is better. Within the shaded band a difference counts "
+            "as none. The more claims are judged together, the wider the intervals; a single pair has none."
         )
         pictures.append(_save(figure, folder, "claims", "The papers' claims", caption))
     for origin in ("reference", "own"):

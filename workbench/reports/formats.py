@@ -7,7 +7,6 @@ import pandas as pd
 
 from workbench.reports.paper_tables import PaperTable, Value
 
-
 WHOSE = {"published": "", "reference": " (reference)", "own": " (own runs)"}
 """What a column's head says of its numbers."""
 

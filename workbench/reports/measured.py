@@ -77,9 +77,10 @@ def collect_measurements(
 ) -> list[Measurement]:
     """Every trained network below ``runs_dir``; of records of one configuration the newest counts.
 
-    A record is one of a network if its config names a data set, a model, a seed and a loss or, of a classifier that
-    was attacked, a recipe; keys that are no configuration's (a notebook's own parameters) are left out. A record that cannot be read, or holds values that are
-    no configuration's, is left out, and ``damaged`` takes a sentence that says why.
+    A record is one of a network if its config names a data set, a model, a seed, and a loss or, of a classifier that
+    was attacked, a recipe. Keys that are no configuration's (a notebook's own parameters) are left out. A record that
+    cannot be read, or holds values that are no configuration's, is left out, and ``damaged`` takes a sentence that says
+    why.
 
     Args:
         runs_dir: folder of the runs.
@@ -125,7 +126,15 @@ def _measurement(path: Path) -> Measurement | None:
         value = config.get(options, {}).get(name, 1)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(f"{path}: {options}.{name} is {value!r}, expected a number")
-    return Measurement(config, dict(record.metrics), path, record.timing.started)
+    metrics = dict(record.metrics)
+    if path.with_name("config.json").is_file():  # the record of a training, and not of a notebook that took it
+        metrics |= pace(record.timing.seconds, config)
+    return Measurement(config, metrics, path, record.timing.started)
+
+
+def pace(seconds: float, config: Mapping[str, Any]) -> dict[str, float]:
+    """What a training's time says: seconds an epoch, validation included."""
+    return {"seconds_an_epoch": seconds / config["epochs"]} if config.get("epochs") else {}
 
 
 def matches(

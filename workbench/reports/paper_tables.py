@@ -24,6 +24,10 @@ Score = str | list[str]
 """The name of a score in the records, or several: the first that a run has."""
 
 
+TRIVIAL = ("Trivial baseline", "")
+"""The row below a measured table: the mean count for errors of counts, random points in the right number for F1."""
+
+
 class Reading(BaseModel):
     """What the rows of one printed table stand for.
 
@@ -72,7 +76,13 @@ class Value(NamedTuple):
 
 
 class Column(NamedTuple):
-    """What a column holds: a metric of a data set as it is printed, or as it was measured under ``where``, and by whom."""
+    """What a column holds.
+
+    Attributes:
+        where: the data set as it is printed, or the setting that was measured.
+        metric: as it is printed.
+        origin: "published" as it is printed; else whose runs were measured.
+    """
 
     where: str
     metric: str
@@ -110,6 +120,11 @@ class PaperTable(NamedTuple):
     def measured(self) -> bool:
         """Whether anything of it was measured."""
         return any(column.measured for column in self.columns)
+
+    @property
+    def records(self) -> set[Path]:
+        """The files that its measured numbers come from."""
+        return {record for row in self.rows for value in row.values if value for record in value.records}
 
 
 def read_readings(path: str | Path | None = None) -> Readings:
@@ -184,6 +199,10 @@ def _build(
                     columns.append(Column(describe(setting), metric, origin))
                     for name in found:
                         rows[name].append(values[name])
+                    alike = [one for runs in whose.values() for one in runs if one.setting == setting]
+                    rows.setdefault(TRIVIAL, [None] * (len(columns) - 1)).append(_trivial(alike, scores[metric]))
+    if not any(rows.get(TRIVIAL, ())):
+        rows.pop(TRIVIAL, None)
     return PaperTable(paper, number, reading, columns, [Row(*name, values) for name, values in rows.items()])
 
 
@@ -214,6 +233,13 @@ def _settings(found: Mapping[tuple[str, str], list[Measurement]], datasets: Sequ
         best[json.loads(setting)["dataset"]] = setting
     wanted = dict.fromkeys([*datasets, *BUILT_IN])
     return [best[dataset] for dataset in wanted if dataset in best]
+
+
+def _trivial(runs: Sequence[Measurement], score: Score) -> Value | None:
+    """What the trivial predictor reaches: its mean over the seeds, which draw the data."""
+    names = [f"baseline_{key}" for key in ([score] if isinstance(score, str) else score)]
+    known = {one.seed: one.metrics[name] for one in runs for name in names if name in one.metrics}
+    return Value(float(np.mean(list(known.values()))), None, len(known)) if known else None
 
 
 def _value(runs: Sequence[Measurement], score: Score) -> Value | None:

@@ -108,7 +108,7 @@ def show_claims(ax: Axes, evidence: Sequence[Evidence]) -> Axes:
 
 
 def show_table(ax: Axes, table: PaperTable) -> Axes:
-    """Measured against printed, one dot a row with both: the first measured metric, of the reference where there is one."""
+    """Measured against printed, one dot a row that has both; the first measured column is drawn."""
     measured = next(index for index, column in enumerate(table.columns) if column.measured)
     where, metric, whose = table.columns[measured]
     printed = next(i for i, column in enumerate(table.columns) if not column.measured and column.metric == metric)

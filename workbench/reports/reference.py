@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from workbench.io.files import atomic_write
 from workbench.io.project import project_root
-from workbench.reports.measured import Measurement
+from workbench.reports.measured import Measurement, pace
 from workbench.runs.record import Record, read_record
 
 DIGITS = 6
@@ -139,7 +139,8 @@ def read_references(folder: str | Path | None = None) -> list[Measurement]:
         reference = read_reference(path)
         for row in reference.rows:
             config = reference.config(row)
-            found.append(Measurement(config, dict(row.metrics), path, reference.head.date, "reference"))
+            metrics = row.metrics | pace(row.seconds, config)
+            found.append(Measurement(config, metrics, path, reference.head.date, "reference"))
     return found
 
 

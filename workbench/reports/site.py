@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from workbench.io.files import write_text
 from workbench.io.project import project_root
-from workbench.reports.claims import MARGIN, NO_RUNS, ORDER, Evidence, read_claims, weigh
+from workbench.reports.claims import MARGIN, NO_RUNS, ORDER, Evidence, metric_name, read_claims, weigh
 from workbench.reports.entry import printable
 from workbench.reports.errata import find_errata
 from workbench.reports.figures import draw_figures
@@ -20,7 +20,7 @@ from workbench.reports.measured import collect_measurements
 from workbench.reports.page import templates, write_report
 from workbench.reports.paper_tables import PaperTable, build_tables, read_readings
 from workbench.reports.published import published_files
-from workbench.reports.reference import read_references
+from workbench.reports.sources import Source, read_sources, repeated_references
 from workbench.reports.verdicts import SKEWED, signed
 from workbench.runs.record import now
 from workbench.sweeps.summary import collect_sweeps
@@ -47,8 +47,10 @@ def write_site(runs_dir: str | Path, page: str | Path) -> dict[str, Any]:
     folder = page.parent / "site"
     damaged: list[str] = []
     measurements = collect_measurements(runs_dir, damaged=damaged)
+    sources: list[Source] = []
     try:
-        measurements += read_references()
+        sources = read_sources()
+        measurements += repeated_references()
     except ValueError as error:
         damaged.append(str(error))
     readings = read_readings()
@@ -65,6 +67,7 @@ def write_site(runs_dir: str | Path, page: str | Path) -> dict[str, Any]:
         "networks": sum(one.origin == "own" for one in measurements),
         "references": sum(one.origin == "reference" for one in measurements),
         "damaged": damaged,
+        "sources": sources,
         "written": now()[:16].replace("T", " "),
     }
     content: dict[str, dict[str, Any]] = {
@@ -102,15 +105,6 @@ def word(pair: Sequence[Evidence]) -> str:
 def by_verdict(references: Sequence[Evidence], own: Sequence[Evidence]) -> list[tuple[Evidence, Evidence]]:
     """Both kinds of evidence for each claim, sorted by the verdict."""
     return sorted(zip(references, own, strict=True), key=lambda pair: ORDER.index(word(pair)))
-
-
-def metric_name(metric: str) -> str:
-    """A score's name in a record as a reader knows it: MAE on dense images, accuracy under PGD (ε = 0.2)."""
-    attack, _, budget = metric.partition("@")
-    if budget:
-        return f"accuracy under {attack.upper()} (ε = {budget})"
-    name, _, part = metric.partition("_")
-    return f"{name.upper() if name != 'clean' else 'clean accuracy'}{f' on {part} images' if part else ''}"
 
 
 def write_table(table: PaperTable, folder: Path) -> None:

@@ -140,6 +140,30 @@ def phrase(verdict: Verdict, unit: str = "") -> str:
     return f"{verdict.word} ({', '.join(facts)})"
 
 
+def why_not(verdict: Verdict, first: float, second: float, baseline: float | None, better: str) -> str:
+    """In words why pairs give no decision; empty where they give one.
+
+    Args:
+        verdict: on the pairs.
+        first: mean of the side that the claim calls better.
+        second: mean of the other side.
+        baseline: what the trivial predictor reaches.
+        better: which of two values is the better one, "lower" or "higher".
+    """
+    if verdict.word == "not judged" and baseline is not None:
+        best = min(first, second) if better == "lower" else max(first, second)
+        return (
+            f"Neither side clearly beats the trivial baseline of {baseline:.3g}: the better mean is {best:.3g}, and it "
+            f"has to be better by {AHEAD:.0%} of the baseline, significantly."
+        )
+    if verdict.word != "undecided":
+        return ""
+    if verdict.pairs == 1:
+        return "A single pair has no interval."
+    more = f"{MOST_PAIRS:,} pairs would not" if verdict.needed is None else f"about {verdict.needed:,} pairs would"
+    return f"The interval holds zero and reaches beyond the margin; {more} decide an effect of this size."
+
+
 def signed(value: float | None) -> str:
     """A number with its sign and three significant digits; a dash for none."""
     return "–" if value is None else f"{value:+.3g}"
