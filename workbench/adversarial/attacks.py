@@ -109,13 +109,13 @@ def pgd(
     with attacked(model):
         for _ in range(steps):
             gradient, _ = input_gradient(model, moved, y, task, average=average)
-            if momentum:
+            if momentum:  # of gradients that are divided by their mean size
                 size = flat(gradient).abs().mean(dim=1)
                 running = momentum * running + gradient / like(size, x).clamp(min=torch.finfo(x.dtype).tiny)
                 gradient = running
             move = step * direction(gradient)
             moved = into_ball(moved - move if targeted else moved + move, start, radius)
-    return moved.clone() if moved is start else moved
+    return moved
 
 
 def input_gradient(

@@ -57,13 +57,14 @@ def square_search(
         return torch.randint(2, shape, generator=draw, device=x.device).to(x.dtype) * 2 - 1
 
     with attacked(model), torch.no_grad():
-        moved = (x + epsilon * signs(count, channels, 1, width)).clamp(0, 1)  # stripes
+        moved = (x + epsilon * signs(count, channels, 1, width)).clamp(0, 1)  # vertical stripes to begin with
         best = task.losses(model(moved), y)
         for query in range(queries):
             area = share * 0.5 ** (8 * query / queries) * height * width
             side = min(max(1, round(area**0.5)), height, width)
             top = torch.randint(height - side + 1, (count,), generator=draw, device=x.device)
             left = torch.randint(width - side + 1, (count,), generator=draw, device=x.device)
+            # the offsets of every row and column from the corner of each image's square
             down, across = rows - top[:, None], columns - left[:, None]
             inside = ((down >= 0) & (down < side))[:, None, :, None] & ((across >= 0) & (across < side))[:, None, None]
             tried = torch.where(inside, (x + epsilon * signs(count, channels, 1, 1)).clamp(0, 1), moved)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from workbench.adversarial.attacks import Model, attacked, check_inputs, input_gradient, like
@@ -111,26 +111,22 @@ def first_crossing(
     last, gap = math.floor(cap / resolution * (1 + 1e-12)), max(1, round(bracket / resolution))
     if last < 1:
         raise ValueError(f"cap is {cap!r}, expected at least the resolution {resolution!r}")
+    # In steps of the resolution: no change is known at ``low``, a change at ``high``; beyond ``last`` none was found
     low = torch.zeros(len(at_zero), dtype=torch.long, device=at_zero.device)
     high = torch.where(at_zero, 0, last + 1)
-    active = (~at_zero).nonzero()[:, 0]
+    active = (~at_zero).nonzero()[:, 0]  # the samples that are still searched
     for step in (*range(gap, last, gap), last):
         if not len(active):
             break
-        hit = changed(steps_to_epsilon(torch.full_like(active, step), resolution), active)
+        hit = changed(torch.full_like(active, step).double() * resolution, active)
         high[active[hit]] = step
         active = active[~hit]
         low[active] = step
     active = ((high - low > 1) & (high <= last)).nonzero()[:, 0]
-    while len(active):
+    while len(active):  # bisection
         middle = (low[active] + high[active]) // 2
-        hit = changed(steps_to_epsilon(middle, resolution), active)
+        hit = changed(middle.double() * resolution, active)
         high[active] = torch.where(hit, middle, high[active])
         low[active] = torch.where(hit, low[active], middle)
         active = active[high[active] - low[active] > 1]
-    return torch.where(high <= last, steps_to_epsilon(high, resolution), math.inf)
-
-
-def steps_to_epsilon(steps: Integer[Tensor, "k"], resolution: float) -> Float[Tensor, "k"]:
-    """Numbers of steps as radii, in float64."""
-    return steps.to(torch.float64) * resolution
+    return torch.where(high <= last, high.double() * resolution, math.inf)

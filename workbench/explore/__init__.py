@@ -1,7 +1,7 @@
-"""What one works with by hand inside the notebooks, each one call: ``explore.transport()``.
+"""Explorers to try a method by hand in a notebook, each by one call: ``explore.transport()``.
 
-Every explorer is shown as widgets where a kernel runs, and as a picture in a notebook that was executed; ``figure()``
-gives the same state to a report. An explorer is imported when it is first asked for, and nothing heavy before that.
+An explorer is shown as widgets where a kernel runs, and as a picture in an executed notebook. Its ``figure()`` draws
+the same state for a report. Each explorer is imported when it is first used.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""What every explorer is: widgets to work with, and a figure of the same state where there is no kernel."""
+"""What the explorers share: widgets to work with, and a figure of the same state where there is no kernel."""
 
 from base64 import b64encode
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ DOTS_PER_INCH = 100
 
 
 class Explorer:
-    """Something to work with by hand: shown as its widgets, kept as a picture in an executed notebook.
+    """Widgets that show a method by hand. An executed notebook keeps them as a picture.
 
     A subclass sets ``controls`` and ``widget``, and writes :meth:`draw`.
 

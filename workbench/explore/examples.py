@@ -1,4 +1,4 @@
-"""Density and heads to begin with: a constructed case, or a scene with a prediction that is wrong in a telling way."""
+"""Density and heads to begin with: a constructed case, and scenes with predictions that hold typical errors."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -28,7 +28,7 @@ class Example(NamedTuple):
 
 
 def five_people() -> Example:
-    """Five people: found, found a little off, two found as one, and missed; and density where nobody is."""
+    """Five people: one is found, one found a little off, two found as one, one missed; there is also a false alarm."""
     points = torch.tensor([[26, 30], [92, 26], [52, 88], [66, 92], [110, 104]], dtype=torch.float64)
     bumps = [((26, 31), 5, 1.0), ((80, 34), 7, 1.0), ((59, 88), 9, 1.9), ((22, 106), 6, 0.6)]
     density = torch.zeros(SIZE, dtype=torch.float64)
@@ -39,7 +39,7 @@ def five_people() -> Example:
 
 
 def scene(index: int, *, seed: int = 0) -> Example:
-    """A made scene with a made-up prediction: blurred, off by some pixels, the last head missed, one head invented.
+    """A made scene with a made-up prediction: blurred and off by some pixels, with one head missed and one invented.
 
     Args:
         index: counts the scenes that hold 3 to ``MOST_HEADS`` people.

@@ -24,7 +24,7 @@ from workbench.training.evaluation import inference
 
 
 class ExpertsCanvas(anywidget.AnyWidget):
-    """The canvas: a picture, maps and the weights at one pixel. See experts.js."""
+    """The canvas in the browser (experts.js): a picture, maps, and the weights at one pixel."""
 
     _esm = module("canvas.js", "experts.js")
     maps = traitlets.Dict().tag(sync=True)
@@ -38,7 +38,7 @@ class Panel(NamedTuple):
         values: (H, W), people per cell, or weights in [0, 1].
         gate: the gate's name, for a weight; else empty.
         member: whose weight it is; else empty.
-        color: the member's number, what its colour is chosen by.
+        color: the member's number, which chooses its colour.
     """
 
     title: str
@@ -52,8 +52,8 @@ class ExpertsExplorer(Explorer):
     """A mixture's experts, output and gate maps on a picture, with the weights at the pixel under the pointer.
 
     Args:
-        model: with gates, such as HMoDE; a small one trained on made scenes if None (half a minute, once).
-        images: (3, H, W) in [0, 1] each; the test scenes with most people if None.
+        model: with gates, such as HMoDE; :func:`small_mixture` if None (half a minute for its training, once).
+        images: (3, H, W) in [0, 1] each; :func:`busy_scenes` if None.
 
     Attributes:
         panels: the maps of the picture that is shown.
@@ -90,17 +90,10 @@ class ExpertsExplorer(Explorer):
         self.rows = 1 + len(self.panels) // 5
         self.size = (10.4, 2.3 * self.rows)
         height, width = self.image.shape[-2:]
-        self.canvas.maps = {
-            "panels": [_sent(panel) for panel in self.panels],
-            "picture": picture_bytes(self.image),
-            "title": "the picture",
-            "width": width,
-            "height": height,
-            "stride": self.model.stride,
-            "colors": [*SCALES, *COLUMN_COLORS],
-            "viridis": _table("viridis"),
-            "magma": _table("magma"),
-        }
+        picture = {"picture": picture_bytes(self.image), "title": "the picture", "width": width, "height": height}
+        colors = {"colors": [*SCALES, *COLUMN_COLORS], "viridis": _table("viridis"), "magma": _table("magma")}
+        panels = [_sent(panel) for panel in self.panels]
+        self.canvas.maps = {"panels": panels, "stride": self.model.stride, **picture, **colors}
 
     def draw(self, figure: Figure) -> None:
         """The picture and every map, without the pointer."""
@@ -116,7 +109,7 @@ class ExpertsExplorer(Explorer):
 
 
 def small_mixture() -> CountingModel:
-    """HMoDE as notebook 400 trains it at its smoke preset, on made scenes; trained once and kept with the runs."""
+    """A narrow HMoDE, trained on made scenes for three epochs; it is trained once and kept with the runs."""
     from workbench.io.project import runs_folder
     from workbench.study.comparison import network_config
     from workbench.training.experiment import open_model, run_once
@@ -129,8 +122,8 @@ def small_mixture() -> CountingModel:
 def busy_scenes(number: int = 4) -> list[Float[Tensor, "3 h w"]]:
     """The pictures of those of 40 test scenes that hold most people."""
     dataset = open_dataset("scenes", preset="small", split="test", length=40)
-    counts = [len(dataset.points(index)) for index in range(len(dataset))]
-    return [dataset[index].image for index in sorted(range(len(counts)), key=lambda index: -counts[index])[:number]]
+    fullest = sorted(range(len(dataset)), key=lambda index: -len(dataset.points(index)))
+    return [dataset[index].image for index in fullest[:number]]
 
 
 def _panels(result: ModelOutput) -> Iterator[Panel]:
@@ -152,16 +145,9 @@ def _panels(result: ModelOutput) -> Iterator[Panel]:
 
 def _sent(panel: Panel) -> dict[str, Any]:
     values = panel.values.to(torch.float32).contiguous()
-    return {
-        "title": panel.title,
-        "values": values.numpy().tobytes(),
-        "size": list(values.shape),
-        "most": 1.0 if panel.gate else max(float(values.max()), 1e-9),
-        "weight": bool(panel.gate),
-        "gate": panel.gate,
-        "member": panel.member,
-        "color": panel.color,
-    }
+    most = 1.0 if panel.gate else max(float(values.max()), 1e-9)
+    shown = {"values": values.numpy().tobytes(), "size": list(values.shape), "most": most, "weight": bool(panel.gate)}
+    return panel._asdict() | shown
 
 
 def _table(name: str) -> bytes:

@@ -40,14 +40,14 @@ class Ground:
         density: (H, W), people per cell.
         points: (N, 2), image pixels.
         stride: side of a cell in image pixels.
-        on_change: called after every edit; it calls :meth:`show` with what is to be seen.
+        on_change: called after every edit; it should call :meth:`show`.
         title: above the map.
 
     Attributes:
         density: (H, W), people per cell, double precision.
         points: (N, 2), image pixels, double precision.
         picture: (3, H, W) or (1, H, W) in [0, 1] below the density, or None.
-        stroke: people that one touch of the brush adds.
+        stroke: people that the brush adds at each place.
         canvas: the widget.
     """
 
@@ -104,11 +104,11 @@ class Ground:
         self.on_change()
 
     def paint(self, at: Float[Tensor, "k 2"], *, erase: bool = False) -> None:
-        """Add ``stroke`` people in a Gaussian about each place, as wide as the brush; or take away what is there.
+        """Add ``stroke`` people in a Gaussian around each place; the brush is two standard deviations wide.
 
         Args:
             at: (K, 2), image pixels.
-            erase: take away: each place multiplies the density by one minus the Gaussian of height 1.
+            erase: multiply the density by one minus a Gaussian of height 1 instead.
         """
         check_points(at, "at", size=self.extent)
         at = at.to(self.density)
@@ -122,7 +122,7 @@ class Ground:
         self.on_change()
 
     def show(self, status: str, *, plan: dict[str, Any] | None = None) -> None:
-        """Send what is to be seen to the canvas.
+        """Send the present state to the canvas.
 
         Args:
             status: a sentence below the map, read aloud by screen readers.
@@ -152,7 +152,7 @@ class Ground:
         self.density, self.points = density.detach().double().cpu(), points.detach().double().cpu()
 
     def _edited(self, _: Any, message: dict[str, Any], __: Any = None) -> None:
-        """An edit in the browser: other heads, places that the brush went over, or both."""
+        """Take an edit of the browser: other heads, places of the brush, or both."""
         self._answers = {"client": str(message["client"]), "answers": int(message["number"])}
         if "heads" in message:
             points = torch.tensor(message["heads"], dtype=torch.float64).reshape(-1, 2)

@@ -12,7 +12,7 @@ from workbench.losses import CrowdLoss, build_loss
 from workbench.study.descent import descent
 
 USUAL: dict[str, dict[str, Any]] = {"generalized": {"cost_offset": 1.0}}
-"""Without the offset a person found exactly costs more than one missed, see :class:`GeneralizedLoss`."""
+"""Without the offset, a person who is found exactly costs more than one who is missed: see :class:`GeneralizedLoss`."""
 FLOOR = 1e-4  # the least density that descent begins with, people per cell: a cell of zero would stay zero
 
 
