@@ -27,13 +27,10 @@ def list_datasets(json: Json = False) -> None:
     rows: list[dict[str, Any]] = []
     for name in DATASETS:
         builder = look_up(DATASETS, name, "dataset")
-        row: dict[str, Any] = {"name": name, "about": (inspect.getdoc(builder) or "").partition("\n")[0]}
-        if "root" in inspect.signature(builder).parameters:
-            place = default_place(name)
-            row |= {"place": str(place), "there": place.is_dir()}
-        else:
-            row |= {"place": None, "there": True}
-        rows.append(row)
+        about = (inspect.getdoc(builder) or "").partition("\n")[0]
+        place = default_place(name) if "root" in inspect.signature(builder).parameters else None
+        there = place is None or place.is_dir()
+        rows.append({"name": name, "about": about, "place": None if place is None else str(place), "there": there})
     if json:
         print_json(rows)
         return
@@ -75,9 +72,7 @@ def prepare(
     resize: Annotated[
         str, typer.Option(metavar="RULE", help="none, longest:N, shortest:N-M, qnrf, multiple:N, or several with ','.")
     ] = "none",
-    outside: Annotated[
-        str, typer.Option(help="Points outside their image: raise an error, clamp them to the border, or drop them.")
-    ] = "raise",
+    outside: Annotated[str, typer.Option(help="Points outside their image: raise, clamp or drop.")] = "raise",
     workers: Annotated[int, typer.Option(help="Processes beside this one.")] = 0,
     labels: Labels = None,
     json: Json = False,

@@ -24,16 +24,11 @@ def evaluate(
     parameter: Annotated[list[str] | None, settings("An option of the data set.")] = None,
     resize: Resize = None,
     points: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Find people, too; predictions.txt and truth.txt go there, as `workbench score` reads them.",
-        ),
+        Path | None, typer.Option(metavar="DIR", help="Score points, too; writes both files of `workbench score`.")
     ] = None,
     method: Method = "local_maxima",
     radius: Annotated[
-        tuple[float, float],
-        typer.Option(help="The two matching radii in pixels where heads have no boxes."),
+        tuple[float, float], typer.Option(help="The two matching radii in pixels where heads have no boxes.")
     ] = (4, 8),
     json: Json = False,
 ) -> None:

@@ -1,8 +1,9 @@
 """``workbench run`` and ``report``."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -32,12 +33,14 @@ def run(
     json: Json = False,
 ) -> None:
     """Execute one notebook and say how it ended."""
+    from workbench.runs.record import read_record
     from workbench.sweeps.notebooks import run_notebook
 
     path = find_notebook(notebook)
     folder = out or runs_folder(clone_of(path)) / path.stem
     status = run_notebook(path, folder, assignments(parameter), preset, timeout, threads)
-    metrics = _metrics(folder)
+    record = folder / "record.json"
+    metrics = read_record(record).metrics if record.is_file() else {}
     if json:
         print_json({**status.model_dump(mode="json"), "folder": str(folder), "metrics": metrics})
     else:
@@ -65,13 +68,29 @@ def report(
 ) -> None:
     """Execute the notebooks and the sweeps, and render reports/index.html."""
     from workbench.reports.site import write_site
+    from workbench.sweeps.notebooks import run_notebooks
 
     page = runs_folder().parent / "index.html"
-    statuses, whole = [], True
+    whole, statuses = True, []
     with own_folder(page.parent):
         if not render_only:
-            whole = _sweep(sweep or (), workers, threads, json)
-            statuses = _execute(only or (), workers, preset, timeout, threads, json)
+            for grid in sweep or ():  # first, as notebooks show their results
+                _, progress, _ = execute_sweep(grid, workers=workers, threads=threads, err=json)
+                typer.echo(f"{grid.stem}: {progress.line()}", err=json)
+                whole = whole and progress.done
+            notebooks = [find_notebook(name) for name in only or ()] or list_notebooks()
+            if not notebooks:
+                raise FileNotFoundError(f"{project_root() / 'notebooks'} holds no notebook")
+            ended = itertools.count(1)
+            statuses = run_notebooks(
+                notebooks,
+                runs_folder(),
+                workers=workers,
+                preset=preset,
+                timeout=timeout,
+                threads=threads,
+                on_done=lambda status: typer.echo(f"[{next(ended)}/{len(notebooks)}] {_line(status)}", err=json),
+            )
         remove_parts(page.parent / "site")
         write_site(runs_folder(), page)
     if json:
@@ -83,37 +102,6 @@ def report(
         raise typer.Exit(1)
 
 
-def _sweep(grids: Sequence[Path], workers: int, threads: int | None, json: bool) -> bool:
-    """Run the sweeps, whose results the notebooks show; whether every cell is done."""
-    whole = True
-    for grid in grids:
-        _, swept, _ = execute_sweep(grid, workers=workers, threads=threads, err=json)
-        typer.echo(f"{grid.stem}: {swept.line()}", err=json)
-        whole = whole and swept.done
-    return whole
-
-
-def _execute(
-    only: Sequence[str], workers: int, preset: str | None, timeout: float | None, threads: int | None, json: bool
-) -> "list[Status]":
-    """Execute the notebooks, all of them unless ``only`` names some, and tell each as it ends."""
-    from workbench.sweeps.notebooks import run_notebooks
-
-    notebooks = [find_notebook(name) for name in only] or list_notebooks()
-    if not notebooks:
-        raise FileNotFoundError(f"{project_root() / 'notebooks'} holds no notebook")
-    ended = iter(range(1, len(notebooks) + 1))
-    return run_notebooks(
-        notebooks,
-        runs_folder(),
-        workers=workers,
-        preset=preset,
-        timeout=timeout,
-        threads=threads,
-        on_done=lambda status: typer.echo(f"[{next(ended)}/{len(notebooks)}] {_line(status)}", err=json),
-    )
-
-
 def _line(status: "Status") -> str:
     return f"{status.name:28} {status.state:11} {status.seconds:7.1f} s"
 
@@ -123,10 +111,3 @@ def _explain(statuses: Sequence["Status"]) -> None:
     for status in statuses:
         if status.error is not None:
             typer.echo(f"\n{status.name}: {status.error}\n{status.error.traceback}".rstrip(), err=True)
-
-
-def _metrics(folder: Path) -> dict[str, Any]:
-    from workbench.runs.record import read_record
-
-    file = folder / "record.json"
-    return dict(read_record(file).metrics) if file.is_file() else {}

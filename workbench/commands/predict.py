@@ -13,7 +13,7 @@ from workbench.commands.output import MISTAKE, Json, complain, print_json
 Method = Annotated[Literal["local_maxima", "ot_m"], typer.Option(help="How points are found in the density map.")]
 Resize = Annotated[
     str | None,
-    typer.Option(metavar="RULE", help="Size of the pictures, for instance longest:512; the training's unless given."),
+    typer.Option(metavar="RULE", help="How pictures are resized, longest:512; as in training unless given."),
 ]
 
 
@@ -22,15 +22,10 @@ def predict(
     weights: Annotated[Path, typer.Option(help="The weights.pt that `workbench train` wrote.")],
     resize: Resize = None,
     method: Method = "local_maxima",
-    points: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write the points to this file; `workbench score` reads the format text."),
-    ] = None,
+    points: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the points to this file.")] = None,
     format: Annotated[
         Literal["text", "csv"],
-        typer.Option(
-            help="Of that file. text: `id n x1 y1 ...`, a line a picture; csv: image,x,y,score, a line a point."
-        ),
+        typer.Option(help="text: a line a picture, for `workbench score`; csv: a line a point, image,x,y,score."),
     ] = "text",
     overlay: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Draw each picture's people into this folder.")

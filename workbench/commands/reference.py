@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from workbench.commands.output import Json, near, print_json
-from workbench.io.project import project_root
+from workbench.commands.sweep import execute_sweep
+from workbench.io.project import project_root, runs_folder
 
 if TYPE_CHECKING:
     from workbench.reports.reference import Reference, Row
@@ -19,20 +20,16 @@ def run(
     collect_only: Annotated[bool, typer.Option("--collect", help="Train nothing, write what is done so far.")] = False,
 ) -> None:
     """Train what notebooks/sweeps/reference lists and write reports/reference; call it again to go on."""
-    from workbench.commands.sweep import execute_sweep
-    from workbench.reports.reference import collect, read_reference, records_below, reference_folder
+    from workbench.reports.reference import collect, read_reference, records_below
     from workbench.sweeps.grid import read_grid
 
-    folder = reference_folder()
-    assert folder is not None  # grids() has found the project
+    folder = project_root() / "reports" / "reference"
     unfinished = False
     for grid in grids(names):
         content = read_grid(grid)
-        out, progress, outcomes = execute_sweep(grid, workers=workers, out=_out(content.name), dry_run=collect_only)
+        place = runs_folder() / "sweeps" / f"reference-{content.name}"
+        out, progress, _ = execute_sweep(grid, out=place, dry_run=collect_only, workers=workers)
         unfinished |= not progress.done
-        for outcome in outcomes:
-            if outcome.state != "done":
-                typer.echo(f"{outcome.cell}: {outcome.state}: {outcome.message}", err=True)
         file = folder / f"{content.name}.jsonl"
         done = list(records_below(out))
         if not done:
@@ -92,13 +89,11 @@ def draw(references: "dict[Path, Reference]", count: int, seed: int) -> "list[tu
     import numpy as np
 
     rng = np.random.default_rng(seed)
-    waiting = {path: list(rng.permutation(len(reference.rows))) for path, reference in references.items()}
-    chosen: list[tuple[Path, Row]] = []
-    while len(chosen) < count and any(waiting.values()):
-        for path in rng.permutation(np.array([str(path) for path in waiting if waiting[path]])):
-            if len(chosen) < count:
-                chosen.append((Path(path), references[Path(path)].rows[int(waiting[Path(path)].pop())]))
-    return chosen
+    drawn = []
+    for path, reference in references.items():
+        for turn, index in enumerate(rng.permutation(len(reference.rows))):
+            drawn.append((turn, rng.random(), path, reference.rows[index]))
+    return [(path, row) for *_, path, row in sorted(drawn, key=lambda one: one[:2])[:count]]
 
 
 def grids(names: list[str] | None) -> list[Path]:
@@ -112,12 +107,6 @@ def grids(names: list[str] | None) -> list[Path]:
         if name not in known:
             raise FileNotFoundError(f"no reference sweep {name!r}, expected one of {', '.join(known)}")
     return [known[name] for name in names or known]
-
-
-def _out(name: str) -> Path:
-    from workbench.io.project import runs_folder
-
-    return runs_folder() / "sweeps" / f"reference-{name}"
 
 
 def _kept(reference: "Reference", done: list[dict[str, Any]]) -> "list[Row]":

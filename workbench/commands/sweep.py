@@ -33,15 +33,15 @@ def sweep(
     """Run every cell of a grid that is not done yet; call it again to go on after an interruption."""
     folder, progress, outcomes = execute_sweep(
         grid,
-        parameters=assignments(parameter, parse),
-        workers=workers,
-        threads=threads,
-        scheduler=scheduler,
-        resources=assignments(resource, float),
+        assignments(parameter, parse),
         out=out,
         retry_failed=retry_failed,
         dry_run=dry_run,
         err=json,
+        workers=workers,
+        threads=threads,
+        scheduler=scheduler,
+        offered=assignments(resource, float),
     )
     if json:
         ran = [outcome._asdict() for outcome in outcomes]
@@ -56,18 +56,21 @@ def sweep(
 
 def execute_sweep(
     grid: Path,
-    *,
     parameters: Mapping[str, Any] | None = None,
-    workers: int = 2,
-    threads: int | None = None,
-    scheduler: str | None = None,
-    resources: Mapping[str, float] | None = None,
+    *,
     out: Path | None = None,
     retry_failed: bool = False,
     dry_run: bool = False,
     err: bool = False,
+    workers: int = 2,
+    scheduler: str | None = None,
+    **engine_options: Any,
 ) -> "tuple[Path, SweepProgress, list[Outcome]]":
-    """What ``workbench sweep`` does: the sweep's folder, the state of every cell, and what ran now."""
+    """What ``workbench sweep`` does, with its options and those of :func:`~workbench.sweeps.engine.open_engine`.
+
+    Returns:
+        The sweep's folder, the state of every cell, and how each cell ended that ran now.
+    """
     from workbench.sweeps.engine import open_engine, run_sweep, write_sweep
     from workbench.sweeps.grid import read_grid
     from workbench.sweeps.plan import plan
@@ -97,14 +100,8 @@ def execute_sweep(
             line.print(f"{outcome.cell}: {outcome.state}: {outcome.message}", err=err)
         line.show(progress.line, last=not progress.left)
 
-    with open_engine(
-        workers=min(workers, len(todo)),
-        threads=threads,
-        scheduler=scheduler,
-        needed=content.resources,
-        offered=resources,
-        on_start=begins,
-    ) as engine:
+    engine_options |= {"scheduler": scheduler, "needed": content.resources, "on_start": begins}
+    with open_engine(workers=min(workers, len(todo)), **engine_options) as engine:
         typer.echo(f"{len(todo)} of {len(cells)} cells to run", err=err)
         if scheduler is not None and not scheduler.startswith("tls://"):
             typer.echo(f"{scheduler} is not tls://: whoever reaches it can run code as its workers do", err=True)
@@ -113,11 +110,9 @@ def execute_sweep(
 
 def _explain(outcomes: "list[Outcome]") -> None:
     """What to do about the cells that are not done."""
-    died = sum(outcome.state in ("died", "refused") for outcome in outcomes)
     failed = sum(outcome.state == "failed" for outcome in outcomes)
-    if died:
-        typer.echo(f"{died} did not end: call the sweep again to run what is missing", err=True)
+    missing = sum(outcome.state in ("died", "refused") for outcome in outcomes)
+    if missing:
+        typer.echo(f"{missing} did not end: call the sweep again to run what is missing", err=True)
     if failed:
-        typer.echo(
-            f"{failed} failed: each keeps its traceback in failed/status.json; --retry-failed runs them again", err=True
-        )
+        typer.echo(f"{failed} failed: failed/status.json holds the traceback; --retry-failed runs them again", err=True)

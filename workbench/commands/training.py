@@ -6,16 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workbench.commands.output import (
-    Json,
-    LiveLine,
-    assignments,
-    near,
-    parse,
-    print_json,
-    print_numbers,
-    settings,
-)
+from workbench.commands.output import Json, LiveLine, assignments, near, parse, print_json, print_numbers, settings
 
 if TYPE_CHECKING:
     from workbench.training.loop import Step
@@ -30,12 +21,9 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder of the run; a run that was stopped there goes on.")],
     config: Annotated[Path | None, typer.Option(help="Configuration, YAML or JSON.")] = None,
     parameter: Annotated[list[str] | None, settings(KEYS)] = None,
-    devices: Annotated[
-        int | None, typer.Option(help="Devices, each with a process and a share of every batch.")
-    ] = None,
+    devices: Annotated[int | None, typer.Option(help="Devices, each with its share of every batch.")] = None,
     strategy: Annotated[
-        str | None,
-        typer.Option(help="How processes of several devices start: ddp (as fits), ddp_spawn or ddp_notebook."),
+        str | None, typer.Option(help="How the processes of several devices start: ddp, ddp_spawn or ddp_notebook.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -43,12 +31,10 @@ def train(
     from workbench.runs.settings import nested, read_yaml
 
     values = nested((read_yaml(config, "configuration") if config else {}) | assignments(parameter, parse))
-    from workbench.training.config import build_config, check_config
-    from workbench.training.experiment import is_first_process, run_experiment
+    from workbench.training.experiment import configure, is_first_process, run_experiment
 
     values |= {key: value for key, value in (("devices", devices), ("strategy", strategy)) if value is not None}
-    chosen = build_config(**values)
-    check_config(chosen)
+    chosen = configure(**values)
     progress = TrainingProgress(err=json)
     first = is_first_process()  # a launcher starts this command once for every device
     if first:

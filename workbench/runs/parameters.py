@@ -1,28 +1,28 @@
 """The parameters of a notebook: what its parameters cell declares, and values of the declared types."""
 
 import ast
-import json
 import tokenize
 from collections.abc import Iterator, Mapping
-from functools import cache
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
+from workbench.checks import check_choice
+
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 PRESETS = ("smoke", "default", "paper")
-TYPES: dict[str, Any] = {
-    "bool": bool,
-    "int": int,
-    "float": FiniteFloat,
-    "str": str,
-    "list[int]": list[int],
-    "list[float]": list[FiniteFloat],
-    "list[str]": list[str],
+TYPES: dict[str, TypeAdapter[Any]] = {
+    "bool": TypeAdapter(bool),
+    "int": TypeAdapter(int),
+    "float": TypeAdapter(FiniteFloat),
+    "str": TypeAdapter(str),
+    "list[int]": TypeAdapter(list[int]),
+    "list[float]": TypeAdapter(list[FiniteFloat]),
+    "list[str]": TypeAdapter(list[str]),
 }
 
 
@@ -105,35 +105,20 @@ def typed_parameters(known: Mapping[str, Parameter], given: Mapping[str, Any]) -
     if unknown:
         raise ValueError(f"unknown parameter {', '.join(map(repr, unknown))}, expected one of {', '.join(known)}")
     values = {name: typed(name, value, known[name].type) for name, value in given.items()}
-    preset = values.get("preset", PRESETS[0])
-    if preset not in PRESETS:
-        raise ValueError(f"preset is {preset!r}, expected one of {', '.join(map(repr, PRESETS))}")
+    check_choice(values.get("preset", PRESETS[0]), PRESETS, "preset")
     return values
 
 
 def typed(name: str, value: Any, declared: str) -> Any:
     """``value`` as the type ``declared``, a key of :data:`TYPES`; errors as in :func:`typed_parameters`."""
-    adapter: TypeAdapter[Any] = _adapter(declared)
+    adapter = TYPES[declared]
     try:
         if not isinstance(value, str) or declared == "str":
             return adapter.validate_python(value, strict=True)
-        if declared.startswith("list"):
-            return adapter.validate_python(_items(value))
-        return adapter.validate_python(value)
+        if not declared.startswith("list"):
+            return adapter.validate_python(value)
+        if value.strip().startswith("["):
+            return adapter.validate_json(value)
+        return adapter.validate_python([item.strip() for item in value.split(",") if item.strip()])
     except ValidationError:
         raise ValueError(f"parameter {name} is {value!r}, expected {declared}") from None
-
-
-@cache
-def _adapter(declared: str) -> Any:
-    return TypeAdapter(TYPES[declared])
-
-
-def _items(text: str) -> Any:
-    """The items of a list written as JSON or with commas."""
-    if text.strip().startswith("["):
-        try:
-            return json.loads(text)
-        except json.JSONDecodeError:
-            return None
-    return [item.strip() for item in text.split(",") if item.strip()]

@@ -3,7 +3,6 @@
 import math
 import platform
 import subprocess
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -158,11 +157,6 @@ def plain(value: Any, name: str) -> Value:
     if str(value) in ("<NA>", "NaT"):  # pandas' own missing values
         return None
     raise TypeError(f"{name} holds a {type(value).__name__}, expected numbers, strings or missing values")
-
-
-def plain_row(row: Mapping[str, Any], name: str) -> dict[str, Value]:
-    """One row of a history; errors as in :func:`plain`."""
-    return {str(key): plain(value, f"{name}[{key!r}]") for key, value in row.items()}
 
 
 def number(value: Any, name: str) -> float:

@@ -8,17 +8,18 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsFloat
+from typing import TYPE_CHECKING, Any, SupportsFloat, TypeVar
 
 from workbench.io.files import write_bytes
 from workbench.io.lock import own_folder
 from workbench.io.project import runs_folder
-from workbench.runs.record import Figure, Record, Table, Timing, Value, now, number, plain, plain_row, versions
+from workbench.runs.record import Figure, Record, Table, Timing, now, number, plain, versions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
     from pandas import DataFrame
 
+Part = TypeVar("Part", Figure, Table)
 DOTS_PER_INCH = 144
 OWNED = "WORKBENCH_OWNED"
 """The environment variable in which a runner tells its kernel which folder it holds for it."""
@@ -33,27 +34,10 @@ class Run:
         folder: where the figures and the record go.
     """
 
-    def __init__(
-        self,
-        name: str,
-        folder: Path,
-        preset: str | None,
-        parameters: Mapping[str, Any],
-        seed: int | None,
-        owned: ExitStack,
-    ) -> None:
-        self.name = name
+    def __init__(self, record: Record, folder: Path, owned: ExitStack) -> None:
         self.folder = folder
-        self._preset = preset
-        self._config = dict(parameters)
-        self._seed = seed
+        self._record = record
         self._owned = owned
-        self._figures: dict[str, Figure] = {}
-        self._tables: dict[str, Table] = {}
-        self._metrics: dict[str, float] = {}
-        self._history: list[dict[str, Value]] = []
-        self._warnings: list[str] = []
-        self._started = now()
         self._clock = time.perf_counter()
 
     def figure(self, figure: "Drawing", name: str, caption: str = "") -> None:
@@ -74,7 +58,7 @@ class Run:
         picture = BytesIO()
         figure.savefig(picture, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight")
         write_bytes(self.folder / f"{name}.png", picture.getvalue())
-        self._figures[name] = Figure(name=name, file=f"{name}.png", caption=caption)
+        _put(self._record.figures, Figure(name=name, file=f"{name}.png", caption=caption))
         if "matplotlib.pyplot" in sys.modules:
             sys.modules["matplotlib.pyplot"].close(figure)
         if in_notebook():
@@ -99,7 +83,7 @@ class Run:
             for row in flat.itertuples(index=False, name=None)
         ]
         columns = [" ".join(map(str, column)) if isinstance(column, tuple) else str(column) for column in flat.columns]
-        self._tables[name] = Table(name=name, columns=columns, rows=rows, caption=caption)
+        _put(self._record.tables, Table(name=name, columns=columns, rows=rows, caption=caption))
         if in_notebook():
             from IPython.display import display
 
@@ -112,33 +96,21 @@ class Run:
             TypeError: not a number.
             ValueError: NaN or infinite.
         """
-        self._metrics[name] = number(value, name)
+        self._record.metrics[name] = number(value, name)
 
     def log(self, **row: Any) -> None:
         """Add a row to the history, for instance ``run.log(epoch=1, loss=0.3)``."""
-        self._history.append(plain_row(row, "history"))
+        self._record.history.append({key: plain(value, f"history[{key!r}]") for key, value in row.items()})
 
     def warning(self, text: str) -> None:
         """Take a warning into the record, once; the report shows it."""
-        if text not in self._warnings:
-            self._warnings.append(text)
+        if text not in self._record.warnings:
+            self._record.warnings.append(text)
 
     def record(self) -> Record:
         """The record of what was handed in so far."""
-        return Record(
-            name=self.name,
-            kind="notebook",
-            preset=self._preset,
-            config=self._config,
-            seed=self._seed,
-            versions=versions(),
-            metrics=self._metrics,
-            history=self._history,
-            figures=list(self._figures.values()),
-            tables=list(self._tables.values()),
-            warnings=list(self._warnings),
-            timing=Timing(started=self._started, seconds=round(time.perf_counter() - self._clock, 3)),
-        )
+        timing = self._record.timing.model_copy(update={"seconds": round(time.perf_counter() - self._clock, 3)})
+        return self._record.model_copy(update={"timing": timing}, deep=True)
 
     def finish(self) -> None:
         """Write record.json into the run's folder and leave the folder to others; errors as in :meth:`Record.write`."""
@@ -178,7 +150,22 @@ def start_run(
     # Whoever finds a record later shall not take an earlier run's for this one's.
     (folder / "record.json").unlink(missing_ok=True)
     parameters = dict(parameters or {})
-    return Run(name, folder, preset, parameters, parameters.get("seed") if seed is None else seed, owned)
+    record = Record(
+        name=name,
+        kind="notebook",
+        preset=preset,
+        config=parameters,
+        seed=parameters.get("seed") if seed is None else seed,
+        versions=versions(),
+        timing=Timing(started=now(), seconds=0),
+    )
+    return Run(record, folder, owned)
+
+
+def _put(parts: list[Part], new: Part) -> None:
+    """Add a figure or table, in the place of the one that has its name."""
+    place = next((index for index, part in enumerate(parts) if part.name == new.name), len(parts))
+    parts[place : place + 1] = [new]
 
 
 def _check_name(name: str) -> None:

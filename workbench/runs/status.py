@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from workbench.io.files import write_json
 from workbench.runs.record import now, read_model
 
-LOG_LINES = 20
+MOST_LINES = 30  # of a traceback
 LOG = "kernel.log"
 
 RunState = Literal["running", "completed", "failed", "died", "timeout", "interrupted"]
@@ -76,13 +76,16 @@ class Status(BaseModel):
 
     def end(self, folder: Path, state: RunState, error: Failure | None = None, seconds: float = 0.0) -> "Status":
         """Bring the status in ``folder`` to its end; an error without a traceback gets the end of the kernel's log."""
-        tail = "" if state in ("completed", "interrupted") else log_tail(folder)
-        if error is not None and not error.traceback:
-            error = error.model_copy(update={"traceback": tail})
+        log = folder / LOG
+        quiet = state in ("completed", "interrupted") or not log.is_file()
+        printed = "" if quiet else log.read_text(errors="replace")
+        if error is not None:
+            lines = (error.traceback or printed).splitlines()[-MOST_LINES:]
+            error = error.model_copy(update={"traceback": "\n".join(lines)})
         ended = self.model_copy(update={"state": state, "error": error, "seconds": round(seconds, 2)})
         ended.write(folder)
-        if not tail:  # what cells print is in the notebook; this is the kernel's own chatter
-            (folder / LOG).unlink(missing_ok=True)
+        if not printed:  # what cells print is in the notebook; this is the kernel's own chatter
+            log.unlink(missing_ok=True)
         return ended
 
 
@@ -94,12 +97,6 @@ def read_status(folder: str | Path) -> Status:
         ValueError: the file is not a status.
     """
     return read_model(Status, Path(folder) / "status.json", "a status")
-
-
-def log_tail(folder: Path) -> str:
-    """The last lines of kernel.log in ``folder``, "" where there is none."""
-    log = folder / LOG
-    return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:]) if log.is_file() else ""
 
 
 class Job(BaseModel):

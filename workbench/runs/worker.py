@@ -20,12 +20,16 @@ from workbench.runs.parameters import read_notebook
 from workbench.runs.run import OWNED
 from workbench.runs.status import Failure, Job, RunState
 
-TRACEBACK_LINES = 30
+COLOURS = r"\x1b\[[0-9;]*m"  # of a terminal
 START_TIMEOUT = 120
 
 
 def execute(job: Job) -> tuple[RunState, Failure | None]:
-    """Execute the notebook of ``job`` into its folder, and say how it ended and why."""
+    """Execute the notebook of ``job`` into its folder, and say how it ended and why.
+
+    Raises:
+        Exception: what keeps papermill from starting.
+    """
     assert job.notebook is not None
     output = job.folder / job.notebook.name
     sources = [cell.source for cell in read_notebook(job.notebook).cells]
@@ -47,14 +51,9 @@ def execute(job: Job) -> tuple[RunState, Failure | None]:
                 config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/k"}}),
             )
     except papermill.PapermillExecutionError as error:
-        lines = strip_colours("\n".join(error.traceback)).splitlines()
-        failure = Failure(
-            type=error.ename,
-            message=error.evalue,
-            cell=_index(sources, error.source),
-            traceback="\n".join(lines[-TRACEBACK_LINES:]),
-        )
-        return "failed", failure
+        lines = re.sub(COLOURS, "", "\n".join(error.traceback))
+        where = _index(sources, error.source)
+        return "failed", Failure(type=error.ename, message=error.evalue, cell=where, traceback=lines)
     except CellTimeoutError:
         message = f"the cell took longer than {job.timeout:g} s"
         return "timeout", Failure(type="CellTimeoutError", message=message, cell=_index(sources, _last(output)))
@@ -63,10 +62,8 @@ def execute(job: Job) -> tuple[RunState, Failure | None]:
         return "died", Failure(type="DeadKernelError", message=message, cell=_index(sources, _last(output)))
     except RuntimeError as error:
         if "Kernel died" not in str(error):
-            return "failed", Failure(type=type(error).__name__, message=str(error))
+            raise
         return "died", Failure(type="DeadKernelError", message="the kernel's process ended before the first cell")
-    except Exception as error:
-        return "failed", Failure(type=type(error).__name__, message=str(error))
     return "completed", None
 
 
@@ -104,12 +101,5 @@ def _index(sources: Sequence[str], source: str | None) -> int | None:
 
 def _last(output: Path) -> str | None:
     """The source of the last cell that was started."""
-    started = [
-        cell.source for cell in read_notebook(output).cells if cell.metadata.get("papermill", {}).get("start_time")
-    ]
-    return started[-1] if started else None
-
-
-def strip_colours(text: str) -> str:
-    """``text`` without a terminal's escape sequences."""
-    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+    cells = reversed(read_notebook(output).cells)
+    return next((cell.source for cell in cells if cell.metadata.get("papermill", {}).get("start_time")), None)

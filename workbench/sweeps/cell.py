@@ -65,7 +65,7 @@ def run_cell(cell: Cell, retry_failed: bool, execute: Callable[[Job], Status]) -
         with own_folder(cell.folder):
             state = cell_state(cell.folder)
             if state == "done" or (state == "failed" and not retry_failed):
-                return Outcome(cell.name, state, message=_why(cell.folder / "failed") if state == "failed" else "")
+                return Outcome(cell.name, state, message=_why(cell.folder / "failed"))
             if changed := _changed(cell):
                 return Outcome(cell.name, "refused", message=f"{changed} since the sweep was planned; call it again")
             return _attempt(cell, execute)
@@ -84,20 +84,14 @@ def _changed(cell: Cell) -> str:
 
 def _attempt(cell: Cell, execute: Callable[[Job], Status]) -> Outcome:
     begun = time.perf_counter()
-    for left in cell.folder.glob("work-*"):  # by attempts that were killed; a training goes on where it stopped
-        if cell.notebook is not None:
+    work = cell.folder / "work-train"  # a training that was killed goes on there
+    if cell.notebook is not None:
+        for left in cell.folder.glob("work-*"):  # by attempts that were killed
             shutil.rmtree(left, ignore_errors=True)
+        work = cell.folder / f"work-{uuid4().hex[:8]}"
     write_json(cell.folder / "cell.json", cell.model_dump(mode="json", exclude={"folder"}))
-    work = cell.folder / ("work-train" if cell.notebook is None else f"work-{uuid4().hex[:8]}")
-    job = Job(
-        name=cell.title,
-        kind=cell.kind,
-        notebook=cell.notebook,
-        folder=work,
-        parameters=cell.parameters,
-        timeout=cell.timeout,
-    )
-    status = execute(job)
+    same = cell.model_dump(include={"kind", "notebook", "parameters", "timeout"})
+    status = execute(Job(name=cell.title, folder=work, **same))
     seconds = time.perf_counter() - begun
     if status.state in ("died", "interrupted"):
         if cell.notebook is not None:
@@ -116,12 +110,11 @@ def _with_record(status: Status, work: Path) -> Status:
     """``status``, or a failure where the run has left no record."""
     try:
         read_record(work / "record.json")
+        return status
     except FileNotFoundError:
         message = "the notebook wrote no record: expected start_run(..., run_dir=run_dir) and run.finish()"
     except ValueError as error:
         message = str(error)
-    else:
-        return status
     return status.end(work, "failed", Failure(type="NoRecord", message=message), status.seconds)
 
 
@@ -130,7 +123,7 @@ def _message(status: Status) -> str:
 
 
 def _why(folder: Path) -> str:
-    """Why the attempt in ``folder`` failed."""
+    """Why the attempt in ``folder`` failed; "" where none did."""
     with suppress(ValueError, OSError):
         return _message(read_status(folder))
     return ""

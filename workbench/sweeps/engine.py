@@ -7,7 +7,7 @@ user can reach it. The security of a cluster is up to its owner.
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -76,6 +76,13 @@ class Cluster:
     def __init__(
         self, client: "Client", threads: int | None, resources: Mapping[str, float], on_start: OnStart
     ) -> None:
+        address, workers = client.scheduler.address, client.nthreads()
+        if not workers:
+            raise ValueError(f"scheduler {address} has no workers, start some: dask worker {address} --nthreads 1")
+        for worker, number in workers.items():
+            if number != 1:
+                wanted = "dask worker --nthreads 1 --nworkers N"
+                raise ValueError(f"worker {worker} has {number} threads, expected 1: {wanted}")
         self._executor = client.get_executor(pure=False, resources=dict(resources) or None)
         self._client = client
         self._threads = threads
@@ -141,34 +148,18 @@ def open_engine(
     if scheduler is not None:
         from distributed import Client
 
-        with Client(scheduler, timeout="10s", name="workbench-sweep") as client:
-            _check_workers(client, scheduler)
-            cluster = Cluster(client, threads, needed, on_start)
-            try:
-                yield cluster
-            finally:
-                cluster.close()
+        with (
+            Client(scheduler, timeout="10s", name="workbench-sweep") as client,
+            closing(Cluster(client, threads, needed, on_start)) as cluster,
+        ):
+            yield cluster
         return
     for name, amount in needed.items():
         if offered.get(name, 0) < amount:
             found = f"{name}={offered.get(name, 0):g}"
             raise ValueError(f"resource {found} is offered, expected at least {amount:g}: --resource {name}={amount:g}")
-    local = Local(workers, threads or 1, on_start)
-    try:
+    with closing(Local(workers, threads or 1, on_start)) as local:
         yield local
-    finally:
-        local.close()
-
-
-def _check_workers(client: "Client", scheduler: str) -> None:
-    threads = client.nthreads()
-    if not threads:
-        raise ValueError(f"scheduler {scheduler} has no workers, start some: dask worker {scheduler} --nthreads 1")
-    for address, number in threads.items():
-        if number != 1:
-            raise ValueError(
-                f"worker {address} has {number} threads, expected 1: dask worker --nthreads 1 --nworkers N"
-            )
 
 
 def write_sweep(grid: Grid, cells: Sequence[Cell], out: Path) -> None:

@@ -43,11 +43,10 @@ def run_notebook(
         ValueError: it is not a notebook with one parameters cell, a parameter is not known or does not fit its type,
             or ``out_dir`` is the notebook's own folder.
     """
-    _check_timeout(timeout)
-    threads = _cores() if threads is None else threads
-    with open_engine(workers=1, threads=threads) as engine:  # it starts while the notebook is read here
-        job = _job(Path(path), Path(out_dir), parameters or {}, preset, timeout)
-        return engine.submit(lambda execute: execute(job)).result()
+    job = _job(Path(path), Path(out_dir), parameters or {}, preset, timeout)
+    with open_engine(workers=1, threads=_cores() if threads is None else threads) as engine:
+        # The worker starts while the notebook is read here.
+        return engine.submit(lambda execute: execute(_checked(job))).result()
 
 
 def run_notebooks(
@@ -62,14 +61,15 @@ def run_notebooks(
 ) -> list[Status]:
     """Execute notebooks, ``workers`` at a time, each into the folder of its name below ``runs_dir``.
 
-    A notebook that fails, or cannot even start, does not stop the others.
+    A notebook that fails, or cannot even start, does not stop the others. What is not listed is as in
+    :func:`run_notebook`.
 
     Args:
         paths: of the notebooks.
         runs_dir: folder of the runs.
         workers: how many run at a time.
-        preset: as in :func:`run_notebook`.
-        timeout: as in :func:`run_notebook`.
+        preset: of all of them.
+        timeout: of each cell.
         threads: of each kernel; None shares the cores out between those that run at once.
         on_done: called with each status as it ends.
 
@@ -79,32 +79,17 @@ def run_notebooks(
     Raises:
         ValueError: two notebooks of one name, or a number that makes no sense.
     """
-    _check_timeout(timeout)
-    names = [Path(path).stem for path in paths]
+    jobs = [_job(Path(path), Path(runs_dir) / Path(path).stem, {}, preset, timeout) for path in paths]
+    names = [job.name for job in jobs]
     if len(set(names)) < len(names):
         raise ValueError(f"paths holds notebooks of one name: {', '.join(names)}; expected names that differ")
-    ended: dict[int, Status] = {}
-    at_once = min(workers, max(1, len(paths)))
+    at_once = min(workers, max(1, len(jobs)))
     threads = max(1, _cores() // max(1, at_once)) if threads is None else threads
     with open_engine(workers=at_once, threads=threads) as engine:
-
-        def run(path: Path, execute: Execute) -> Status:
-            return execute(_job(path, Path(runs_dir) / path.stem, {}, preset, timeout))
-
-        futures = {engine.submit(partial(run, Path(path))): index for index, path in enumerate(paths)}
+        futures = [engine.submit(partial(_run, job)) for job in jobs]
         for future in as_completed(futures):
-            index = futures[future]
-            try:
-                ended[index] = future.result()
-            except (OSError, ValueError, FolderInUseError) as error:
-                ended[index] = _refused(Path(paths[index]), Path(runs_dir), preset, error)
-            on_done(ended[index])
-    return [ended[index] for index in range(len(paths))]
-
-
-def _check_timeout(timeout: float | None) -> None:
-    if timeout is not None:
-        check_positive(timeout, "timeout")
+            on_done(future.result())
+    return [future.result() for future in futures]
 
 
 def _cores() -> int:
@@ -112,22 +97,31 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _job(path: Path, out_dir: Path, given: Mapping[str, Any], preset: str | None, timeout: float | None) -> Job:
-    """What the worker is to do; raises what :func:`run_notebook` says."""
-    notebook, folder = path.resolve(), out_dir.resolve()
-    if folder == notebook.parent:
-        raise ValueError(f"out_dir is {folder}, the folder of the notebook itself; expected another")
-    chosen = dict(given) | ({} if preset is None else {"preset": preset})
-    values = typed_parameters(read_parameters(notebook), chosen)
-    parameters = {name: value for name, value in values.items() if name != "run_dir"}
-    return Job(name=notebook.stem, notebook=notebook, folder=folder, parameters=parameters, timeout=timeout)
+def _job(path: Path, folder: Path, given: Mapping[str, Any], preset: str | None, timeout: float | None) -> Job:
+    """What a worker is to do, with parameters as they were given."""
+    if timeout is not None:
+        check_positive(timeout, "timeout")
+    parameters = dict(given) | ({} if preset is None else {"preset": preset})
+    notebook = path.resolve()
+    return Job(name=path.stem, notebook=notebook, folder=folder.resolve(), parameters=parameters, timeout=timeout)
 
 
-def _refused(path: Path, runs_dir: Path, preset: str | None, error: Exception) -> Status:
-    """The status of a notebook that could not be started; written, unless the folder is somebody else's."""
-    parameters = {} if preset is None else {"preset": preset}
-    job = Job(name=path.stem, notebook=path, folder=runs_dir / path.stem, parameters=parameters)
-    status = job.status("failed", Failure(type=type(error).__name__, message=str(error)))
-    with suppress(OSError, FolderInUseError), own_folder(job.folder):
-        status.write(job.folder)
-    return status
+def _checked(job: Job) -> Job:
+    """``job`` with its parameters in the types of the notebook; errors as in :func:`run_notebook`."""
+    assert job.notebook is not None
+    if job.folder == job.notebook.parent:
+        raise ValueError(f"out_dir is {job.folder}, the folder of the notebook itself; expected another")
+    values = typed_parameters(read_parameters(job.notebook), job.parameters)
+    values.pop("run_dir", None)
+    return job.model_copy(update={"parameters": values})
+
+
+def _run(job: Job, execute: Execute) -> Status:
+    """Execute ``job``; where it cannot start, write so, unless the folder is somebody else's."""
+    try:
+        return execute(_checked(job))
+    except (OSError, ValueError, FolderInUseError) as error:
+        status = job.status("failed", Failure(type=type(error).__name__, message=str(error)))
+        with suppress(OSError, FolderInUseError), own_folder(job.folder):
+            status.write(job.folder)
+        return status

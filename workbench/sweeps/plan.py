@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -64,15 +64,8 @@ class Cell(BaseModel):
         return f"{self.parameters['model']}-{self.parameters.get('loss', self.parameters['dataset'])}"
 
 
-class _Checked(NamedTuple):
-    """Parameters that fit: all of them, a label for the reader, and what makes this run another than others."""
-
-    parameters: dict[str, Any]
-    label: str
-    identity: list[Any]
-
-
-Check = Callable[[dict[str, Any]], _Checked]
+# The parameters that a cell sets -> all of them, a label for the reader, and what makes this run another than others.
+Check = Callable[[dict[str, Any]], tuple[dict[str, Any], str, list[Any]]]
 
 
 def plan(grid: Grid, out: str | Path, *, beside: Path | None = None) -> list[Cell]:
@@ -134,15 +127,14 @@ def _notebook_check(grid: Grid, notebook: Path, source: str) -> Check:
     defaults = {name: parameter.default for name, parameter in known.items() if name != "run_dir"}
     preset = {} if grid.preset is None else {"preset": grid.preset}
 
-    def check(given: dict[str, Any]) -> _Checked:
+    def check(given: dict[str, Any]) -> tuple[dict[str, Any], str, list[Any]]:
         if "run_dir" in given:
             raise ValueError("run_dir is the sweep's own, expected other parameters")
         parameters = defaults | typed_parameters(known, given | preset)
-        varying = [parameters[name] for name in grid.varying if name in parameters]
-        label = "-".join(
-            f"{value:g}" if isinstance(value, float) else str(value) for value in (notebook.stem, *varying)
-        )
-        return _Checked(parameters, label, ["notebook", source, parameters])
+        varying = (parameters[name] for name in grid.varying if name in parameters)
+        words = (f"{value:g}" if isinstance(value, float) else str(value) for value in varying)
+        label = "-".join((notebook.stem, *words))
+        return parameters, label, ["notebook", source, parameters]
 
     return check
 
@@ -152,11 +144,11 @@ def _training_check(grid: Grid) -> Check:
         raise ValueError(f"grid {grid.name}: preset belongs to notebooks, expected none for a training")
     configure = import_module(TRAININGS[grid.run]).configure
 
-    def check(given: dict[str, Any]) -> _Checked:
+    def check(given: dict[str, Any]) -> tuple[dict[str, Any], str, list[Any]]:
         config = configure(**nested(given))
         parameters = config.model_dump(mode="json")
         label = "-".join(str(parameters[name]) for name in LABELLED if name in parameters)
-        return _Checked(parameters, label, [grid.run, config.identity])
+        return parameters, label, [grid.run, config.identity]
 
     return check
 

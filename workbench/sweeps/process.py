@@ -22,7 +22,6 @@ from workbench.runs.status import LOG, Failure, Job, RunState, Status, read_stat
 from workbench.sweeps.plan import train
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-TRACEBACK_LINES = 30
 GRACE_SECONDS = 10.0
 HANDOVER_SECONDS = 1.0  # an owner that was just killed still ends its worker: measured, a few hundredths of a second
 INTERRUPTED = 130
@@ -127,7 +126,7 @@ class _CurrentJob:
             status = read_status(job.folder)
             self._job, self._begun = job, time.perf_counter()
             with _printing_to(job.folder / LOG):
-                state, error = _train(job) if job.notebook is None else _execute(job)
+                state, error = _execute(job)
             with self._lock:
                 self._job = None
                 return status.end(job.folder, state, error, time.perf_counter() - self._begun)
@@ -171,18 +170,15 @@ def _printing_to(log: Path) -> Iterator[None]:
 
 
 def _execute(job: Job) -> tuple[RunState, Failure | None]:
-    from workbench.runs.worker import execute
-
-    return execute(job)
-
-
-def _train(job: Job) -> tuple[RunState, Failure | None]:
     try:
-        train(job.kind, job.parameters, job.folder)
+        if job.notebook is None:
+            train(job.kind, job.parameters, job.folder)
+            return "completed", None
+        from workbench.runs.worker import execute
+
+        return execute(job)
     except Exception as error:
-        lines = traceback.format_exc().splitlines()[-TRACEBACK_LINES:]
-        return "failed", Failure(type=type(error).__name__, message=str(error), traceback="\n".join(lines))
-    return "completed", None
+        return "failed", Failure(type=type(error).__name__, message=str(error), traceback=traceback.format_exc())
 
 
 def _listen(lines: "SimpleQueue[str]", task: _CurrentJob) -> None:
