@@ -64,18 +64,16 @@ def _options(
     pass
 
 
-COMMANDS: dict[typer.Typer, tuple[Callable[..., None], ...]] = {
-    app: (
-        *(notebooks.run, notebooks.report, sweep.sweep),
-        *(training.train, predict.predict, evaluate.evaluate, score.score, lab.lab),
-    ),
-    datasets: (data.check, data.prepare),
-    references: (reference.run, reference.check),
-}
-datasets.command("list", cls=Command)(data.list_datasets)
-for group, commands in COMMANDS.items():
+def _add(group: typer.Typer, *commands: Callable[..., None]) -> None:
     for command in commands:
         group.command(cls=Command)(command)
+
+
+_add(app, notebooks.run, notebooks.report, sweep.sweep, training.train, predict.predict)
+_add(app, evaluate.evaluate, score.score, lab.lab)
+_add(datasets, data.check, data.prepare)
+_add(references, reference.run, reference.check)
+datasets.command("list", cls=Command)(data.list_datasets)
 
 
 def main() -> None:

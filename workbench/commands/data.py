@@ -8,14 +8,9 @@ import typer
 
 from workbench.commands.output import Json, near, print_json
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The data set, one of {datasets}.")]
-Root = Annotated[
-    Path | None, typer.Option(help="The folder that the data set lies in; where `data list` says, unless given.")
-]
-
-Labels = Annotated[
-    list[str] | None, typer.Option(metavar="LABEL", help="A label of the marks that are people; may be given again.")
-]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The data set, one of {data.DATASETS}.")]
+Root = Annotated[Path | None, typer.Option(help="Its folder; the place that `data list` prints unless given.")]
+Labels = Annotated[list[str] | None, typer.Option(metavar="LABEL", help="A label of people; may be given again.")]
 
 
 def list_datasets(json: Json = False) -> None:
@@ -44,9 +39,7 @@ def list_datasets(json: Json = False) -> None:
 def check(
     name: Name,
     root: Root = None,
-    overlay: Annotated[
-        Path | None, typer.Option(metavar="PNG", help="Write a sheet of images with their points drawn.")
-    ] = None,
+    overlay: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw some images with their points.")] = None,
     labels: Labels = None,
     json: Json = False,
 ) -> None:

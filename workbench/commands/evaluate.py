@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def evaluate(
     weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="The weights.pt that `workbench train` wrote.")],
     dataset: Annotated[
-        str | None, typer.Option(help="The data set; the training's unless given. One of {datasets}.")
+        str | None, typer.Option(help="The data set; the training's unless given. One of {data.DATASETS}.")
     ] = None,
     root: Annotated[Path | None, typer.Option(help="Its folder.")] = None,
     split: Annotated[str, typer.Option(help="test, val, train or trainval.")] = "test",
@@ -57,8 +57,7 @@ def evaluate(
     if not data[0].annotated:
         raise ValueError(f"{name} has no labels for its {split} images; choose another --split")
     results, found, heads = [], {}, {}
-    bar = tqdm(range(len(data)), unit="image", disable=not typer.get_text_stream("stderr").isatty())
-    for index in bar:
+    for index in tqdm(range(len(data)), unit="image", disable=None):  # None: shown on a terminal only
         sample = data[index]
         density = predict_density(model, sample.image)
         results.append(Counted(sample.name, float(sample.count), float(density.sum())))

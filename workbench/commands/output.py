@@ -18,33 +18,26 @@ MISTAKE = 2
 CLEAR = "\r\x1b[K"  # what a terminal takes for: the line anew
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-TABLES = {
-    "datasets": "workbench.data:DATASETS",
-    "losses": "workbench.losses:LOSSES",
-    "models": "workbench.models:MODELS",
-    "samplers": "workbench.sampling:SAMPLERS",
-}
 
 
 class Command(TyperCommand):
-    """A command whose help lists what the registries know where it says ``{losses}`` or another of :data:`TABLES`.
+    """A command whose help lists the names in a registry where its text says, for instance, ``{losses.LOSSES}``.
 
-    The tables are read when the help is shown, as their rooms import torch.
+    The registries are read when the help is shown, as their rooms import torch.
     """
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help."""
         for parameter in self.params:
             text = getattr(parameter, "help", None) or ""
-            parameter.help = re.sub(r"\{(\w+)\}", lambda found: _names(found[1]), text)  # type: ignore[attr-defined]
+            parameter.help = re.sub(r"\{(\w+)\.(\w+)\}", _names, text)  # type: ignore[attr-defined]
         super().format_help(ctx, formatter)
 
 
-def _names(table: str) -> str:
+def _names(table: re.Match[str]) -> str:
     from workbench.registry import names
 
-    module, attribute = TABLES[table].split(":")
-    return ", ".join(names(getattr(import_module(module), attribute)))
+    return ", ".join(names(getattr(import_module(f"workbench.{table[1]}"), table[2])))
 
 
 def settings(help: str) -> Any:
@@ -99,10 +92,8 @@ def parse(text: str) -> Any:
 
 def near(path: Path) -> str:
     """``path`` as seen from the working directory, where it lies below it."""
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
+    whole, here = path.resolve(), Path.cwd()
+    return str(whole.relative_to(here) if whole.is_relative_to(here) else path)
 
 
 class LiveLine:

@@ -27,9 +27,7 @@ def predict(
         Literal["text", "csv"],
         typer.Option(help="text: a line a picture, for `workbench score`; csv: a line a point, image,x,y,score."),
     ] = "text",
-    overlay: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Draw each picture's people into this folder.")
-    ] = None,
+    overlay: Annotated[Path | None, typer.Option(metavar="DIR", help="Draw the people of each picture here.")] = None,
     tile: Annotated[int, typer.Option(help="Side in pixels of the tiles that a large picture is cut into.")] = 1024,
     json: Json = False,
 ) -> None:
@@ -46,7 +44,10 @@ def predict(
     rule = trained_resize(config) if resize is None else resize
     resize_rule(rule)
     paths = find_pictures(images)
-    names = short_names(paths)
+    where = places(paths)
+    stems = Counter(path.stem for path in paths)
+    # The id of each picture in a file of points: its stem, or its place where two stems are alike.
+    names = [path.stem if stems[path.stem] == 1 else place for path, place in zip(paths, where, strict=True)]
     if points is not None and format == "text":
         for name in names:
             if name.split() != [name]:
@@ -56,15 +57,16 @@ def predict(
     rows: list[dict[str, Any]] = []
     found = {}
     failed = 0
-    for path, name, drawn in zip(paths, names, places(paths), strict=True):
+    for path, name, place in zip(paths, names, where, strict=True):
         row: dict[str, Any] = {"image": str(path)}
         try:
             prediction = predict_image(model, path, resize=rule, method=method, tile=tile)
             row = {**prediction.to_dict(), **row}
             found[name] = (prediction.points, prediction.scores)
             if overlay is not None:
-                save_overlay(prediction, overlay / drawn)
-                row["overlay"] = str(overlay / drawn)
+                drawn = overlay / f"{place}_people.png"
+                save_overlay(prediction, drawn)
+                row["overlay"] = str(drawn)
             if not json:
                 typer.echo(f"{path}: {prediction.count:.1f} people, {len(prediction.points)} points")
         except (ValueError, OSError) as error:
@@ -98,15 +100,8 @@ def find_pictures(given: Sequence[Path]) -> list[Path]:
     return list({os.path.abspath(path): path for path in paths}.values())
 
 
-def places(paths: Sequence[Path]) -> list[Path]:
-    """Each picture's place below the folder that all of them share, ``cam1/0001.jpg_people.png``: no two are alike."""
+def places(paths: Sequence[Path]) -> list[str]:
+    """Each picture's place below the folder that all of them share, ``cam1/0001.jpg``: no two are alike."""
     whole = [os.path.abspath(path) for path in paths]
     root = os.path.commonpath([os.path.dirname(path) for path in whole])
-    return [Path(os.path.relpath(path, root) + "_people.png") for path in whole]
-
-
-def short_names(paths: Sequence[Path]) -> list[str]:
-    """The id of each picture in a file of points: its stem, or its place where two stems are alike."""
-    stems = Counter(path.stem for path in paths)
-    longer = (place.as_posix().removesuffix("_people.png") for place in places(paths))
-    return [path.stem if stems[path.stem] == 1 else place for path, place in zip(paths, longer, strict=True)]
+    return [Path(os.path.relpath(path, root)).as_posix() for path in whole]

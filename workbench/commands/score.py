@@ -18,13 +18,9 @@ if TYPE_CHECKING:
 def score(
     predictions: Annotated[Path, typer.Option(help="Predicted points: lines of `id n x1 y1 x2 y2 ...`.")],
     truth: Annotated[Path, typer.Option(help="Annotated points: lines of `id n (x y sigma_s sigma_l level) * n`.")],
-    radius: Annotated[
-        list[float] | None, typer.Option(metavar="PX", help="A fixed radius besides; may be given again.")
-    ] = None,
-    qnrf: Annotated[bool, typer.Option("--qnrf", help="The radii 1 to 100 px besides, as UCF-QNRF is scored.")] = False,
-    plot: Annotated[
-        Path | None, typer.Option(metavar="PNG", help="Draw precision and recall against the radius.")
-    ] = None,
+    radius: Annotated[list[float] | None, typer.Option(metavar="PX", help="A fixed radius; repeatable.")] = None,
+    qnrf: Annotated[bool, typer.Option("--qnrf", help="The radii 1 to 100 px, as UCF-QNRF is scored.")] = False,
+    plot: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw precision and recall by radius.")] = None,
     json: Json = False,
 ) -> None:
     """Score predicted points: NWPU-Crowd's protocol with the file's own radii, fixed radii, UCF-QNRF's protocol."""

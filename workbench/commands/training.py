@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 KEYS = (
     "A key of the configuration, over the file's; a dot leads into options: -p loss=l2 -p loss_options.sigma=4. "
-    "dataset: {datasets}. model: {models}. loss: {losses}. sampler: {samplers}."
+    "dataset: {data.DATASETS}. model: {models.MODELS}. loss: {losses.LOSSES}. sampler: {sampling.SAMPLERS}."
 )
 
 

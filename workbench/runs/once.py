@@ -14,9 +14,8 @@ def once(
 ) -> tuple[Record, Path]:
     """Execute a run in its own folder below ``root``, or take the record that lies there already.
 
-    A digest of ``identity`` and of the package's source is part of the folder's name. A result is thus never taken for
-    that of another configuration or of other code. Of two processes that ask for one run, the second waits for the
-    first.
+    A digest of ``identity`` and of the package's source is part of the folder's name, so that no result is taken for
+    that of another configuration or of other code. Of two processes that ask for one run, the second waits.
 
     Args:
         name: how the folder's name begins.

@@ -1,9 +1,7 @@
 """The parameters of a notebook: what its parameters cell declares, and values of the declared types."""
 
 import ast
-import tokenize
 from collections.abc import Iterator, Mapping
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,12 +25,10 @@ TYPES: dict[str, TypeAdapter[Any]] = {
 
 
 class Parameter(NamedTuple):
-    """One line of a parameters cell: ``name: type = default  # help``."""
+    """One line of a parameters cell: ``name: type = default``, and a comment for the reader."""
 
-    name: str
     type: str
     default: Any
-    help: str
 
 
 def read_notebook(path: str | Path) -> "NotebookNode":
@@ -67,17 +63,12 @@ def read_parameters(path: str | Path) -> dict[str, Parameter]:
     if len(cells) != 1:
         raise ValueError(f"{path} has {len(cells)} cells tagged 'parameters', expected one")
     try:
-        return {parameter.name: parameter for parameter in _parse(cells[0].source)}
+        return dict(_parse(cells[0].source))
     except (SyntaxError, ValueError) as error:
         raise ValueError(f"the parameters cell of {path}: {error}") from error
 
 
-def _parse(source: str) -> Iterator[Parameter]:
-    comments = {
-        token.start[0]: token.string.lstrip("# ").rstrip()
-        for token in tokenize.generate_tokens(StringIO(source).readline)
-        if token.type == tokenize.COMMENT
-    }
+def _parse(source: str) -> Iterator[tuple[str, Parameter]]:
     for line in ast.parse(source).body:
         text = ast.unparse(line)
         if not isinstance(line, ast.AnnAssign) or not isinstance(line.target, ast.Name) or line.value is None:
@@ -86,8 +77,7 @@ def _parse(source: str) -> Iterator[Parameter]:
         if declared not in TYPES:
             raise ValueError(f"{text!r} has the type {declared}, expected one of {', '.join(TYPES)}")
         name = line.target.id
-        default = typed(name, ast.literal_eval(line.value), declared)
-        yield Parameter(name, declared, default, comments.get(line.end_lineno or line.lineno, ""))
+        yield name, Parameter(declared, typed(name, ast.literal_eval(line.value), declared))
 
 
 def typed_parameters(known: Mapping[str, Parameter], given: Mapping[str, Any]) -> dict[str, Any]:

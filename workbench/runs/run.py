@@ -31,10 +31,12 @@ class Run:
     A figure, table or metric handed in again under its name (a cell that is run twice) takes the place of the first.
 
     Attributes:
+        name: of the notebook.
         folder: where the figures and the record go.
     """
 
     def __init__(self, record: Record, folder: Path, owned: ExitStack) -> None:
+        self.name = record.name
         self.folder = folder
         self._record = record
         self._owned = owned
@@ -75,13 +77,8 @@ class Run:
         """
         _check_name(name)
         flat = frame.reset_index() if any(label is not None for label in frame.index.names) else frame
-        rows = [
-            [
-                plain(value, f"column {column!r} of table {name}")
-                for column, value in zip(flat.columns, row, strict=True)
-            ]
-            for row in flat.itertuples(index=False, name=None)
-        ]
+        places = [f"column {column!r} of table {name}" for column in flat.columns]
+        rows = [list(map(plain, row, places)) for row in flat.itertuples(index=False, name=None)]
         columns = [" ".join(map(str, column)) if isinstance(column, tuple) else str(column) for column in flat.columns]
         _put(self._record.tables, Table(name=name, columns=columns, rows=rows, caption=caption))
         if in_notebook():

@@ -83,10 +83,9 @@ def _manager(job: Job) -> type[AsyncKernelManager]:
 
 def _environment(job: Job) -> dict[str, str]:
     """The kernel's environment: the folder that is its own, and the clone that the notebook lies in."""
-    environment = dict(os.environ) | {OWNED: str(job.folder)}
-    environment.pop("MPLBACKEND", None)  # pictures are drawn into the notebook
+    kept = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}  # pictures go into the notebook
     clone = None if job.notebook is None else clone_of(job.notebook)
-    return environment | ({} if clone is None else {ROOT: str(clone)})
+    return kept | {OWNED: str(job.folder)} | ({} if clone is None else {ROOT: str(clone)})
 
 
 def _unformatted(path: Path) -> str:

@@ -24,8 +24,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from workbench.runs.settings import read_yaml
 
 MOST_CELLS = 20_000  # 2,000 are planned in under 5 s; a sweep of more than ten times that is taken for a mistake
-
-
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 

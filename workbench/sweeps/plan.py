@@ -32,7 +32,6 @@ class Cell(BaseModel):
         notebook: its path; None for a training.
         parameters: every one of them, with those that the grid leaves as they are.
         given: those that the grid sets.
-        digest: of what is run with which parameters by which code: two cells of one digest are the same cell.
         source: digest of the notebook's code.
         code: digest of the package's code that the cell can import.
         folder: where the cell lives.
@@ -45,7 +44,6 @@ class Cell(BaseModel):
     notebook: Path | None
     parameters: dict[str, Any]
     given: dict[str, Any]
-    digest: str
     source: str
     code: str
     folder: Path
@@ -80,7 +78,9 @@ def plan(grid: Grid, out: str | Path, *, beside: Path | None = None) -> list[Cel
         FileNotFoundError: there is no such notebook.
         ValueError: a parameter is not known or does not fit, or two cells are the same; one line says every problem.
     """
-    notebook = None if grid.run in TRAININGS else _find(grid.run, beside)
+    near = (beside or Path()) / grid.run
+    found = near.resolve() if near.suffix == ".ipynb" and near.is_file() else None
+    notebook = None if grid.run in TRAININGS else found or find_notebook(grid.run)
     source = "" if notebook is None else notebook_digest(notebook)
     check = _training_check(grid) if notebook is None else _notebook_check(grid, notebook, source)
     checked = []
@@ -99,6 +99,7 @@ def plan(grid: Grid, out: str | Path, *, beside: Path | None = None) -> list[Cel
     known = {path.name.rpartition("-")[2]: path for path in home.iterdir()} if home.is_dir() else {}
     cells: dict[str, Cell] = {}
     for given, (parameters, label, identity) in checked:
+        # Of what is run with which parameters by which code: two cells of one digest are the same cell.
         digest = hashlib.sha256(json.dumps([identity, code], sort_keys=True).encode()).hexdigest()[:12]
         if digest in cells:
             raise ValueError(f"grid {grid.name} has the same cell twice: {given}")
@@ -108,18 +109,12 @@ def plan(grid: Grid, out: str | Path, *, beside: Path | None = None) -> list[Cel
             notebook=notebook,
             parameters=parameters,
             given=given,
-            digest=digest,
             source=source,
             code=code,
             folder=known.get(digest, home / f"{name}-{digest}"),  # the digest counts, the rest is for the reader
             timeout=grid.timeout,
         )
     return list(cells.values())
-
-
-def _find(name: str, beside: Path | None) -> Path:
-    relative = (beside or Path()) / name
-    return relative.resolve() if relative.suffix == ".ipynb" and relative.is_file() else find_notebook(name)
 
 
 def _notebook_check(grid: Grid, notebook: Path, source: str) -> Check:
