@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from papermill.inspection import inspect_notebook
+from PIL import Image
 
 from workbench.runs.parameters import read_parameters
 from workbench.runs.record import read_record
@@ -85,6 +87,28 @@ def project(tmp_path, monkeypatch):
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+# Of six pictures one is a test image. Groups of patches that share a bin need more of them.
+PICTURES = {"200_partition": 12}
+
+
+@pytest.mark.slow
+@each
+def test_pictures_of_ones_own(path, project):
+    known = read_parameters(path)
+    if "dataset" not in known or known["dataset"].default != "scenes":
+        pytest.skip("it opens no crowd pictures")
+    rng = np.random.default_rng(0)
+    (project / "mine").mkdir()
+    for index in range(PICTURES.get(path.stem, 6)):
+        file = project / "mine" / f"im_{index}.png"
+        Image.fromarray(rng.integers(0, 256, (80, 96, 3), dtype=np.uint8)).save(file)
+        rows = rng.uniform(2, 78, (rng.integers(1, 10), 2))
+        file.with_suffix(".csv").write_text("x,y\n" + "".join(f"{x:.1f},{y:.1f}\n" for x, y in rows))
+    own = {"dataset": "folder", "root": str(project / "mine")}
+    status = run_notebook(path, project / "run", own, preset="smoke", timeout=600)
+    assert status.completed, f"{status.error.message}\n{status.error.traceback}"
 
 
 @pytest.mark.notebook
