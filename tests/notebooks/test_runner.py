@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nbformat
 import pytest
@@ -140,7 +142,10 @@ time.sleep(600)"""
 
 @pytest.fixture
 def sleeping(tmp_path):
-    """A process that runs a notebook that sleeps, beside one that waits; and the pids of its kernel and worker."""
+    """A process that runs a notebook that sleeps, beside one that waits.
+
+    Also the pids of its kernel and worker, and the folder for its temporary files.
+    """
     write_notebook(tmp_path / "sleeps.ipynb", SLEEPS)
     # what a shell starts in the background ignores Ctrl-C, and hands that down
     code = (
@@ -148,7 +153,15 @@ def sleeping(tmp_path):
         "from workbench.sweeps.notebooks import run_notebooks\n"
         "run_notebooks(['sleeps.ipynb', 'waits.ipynb'], 'runs', workers=1)"
     )
-    with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
+    with (
+        TemporaryDirectory() as temporary,
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"TMPDIR": temporary},
+        ) as process,
+    ):
         try:
             deadline = time.monotonic() + 120
             while not (tmp_path / "pid").exists():
@@ -156,7 +169,7 @@ def sleeping(tmp_path):
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
             assert read_status(tmp_path / "runs" / "sleeps").state == "running"
-            yield process, [int(pid) for pid in (tmp_path / "pid").read_text().split()]
+            yield process, [int(pid) for pid in (tmp_path / "pid").read_text().split()], Path(temporary)
         finally:
             process.kill()
 
@@ -167,7 +180,8 @@ def sleeping(tmp_path):
     ids=lambda signals: "-".join(one.name for one in signals),
 )
 def test_kernel_and_worker_end_with_their_parent_and_leave_the_truth(tmp_path, sleeping, signals):
-    process, pids = sleeping
+    process, pids, temporary = sleeping
+    assert list(temporary.rglob("*.json"))  # the kernel's keys
     for one in signals:
         process.send_signal(one)
         time.sleep(0.05)
@@ -179,10 +193,11 @@ def test_kernel_and_worker_end_with_their_parent_and_leave_the_truth(tmp_path, s
     assert read_status(tmp_path / "runs" / "sleeps").state == "interrupted"
     assert not (tmp_path / "runs" / "waits").exists()  # it never began
     assert not list(tmp_path.rglob("*.part"))
+    assert not list(temporary.iterdir())
 
 
 def test_a_second_run_in_the_same_folder_is_refused_and_spoils_nothing(tmp_path, sleeping):
-    _, (_, worker) = sleeping
+    _, (_, worker), _ = sleeping
     other = write_notebook(tmp_path / "other.ipynb", "x = 1")
     with pytest.raises(FolderInUseError, match=f"is in use by process {worker} on "):
         run_notebook(other, tmp_path / "runs" / "sleeps")

@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,32 +23,31 @@ COLOURS = r"\x1b\[[0-9;]*m"  # of a terminal
 START_TIMEOUT = 120
 
 
-def execute(job: Job) -> tuple[RunState, Failure | None]:
+def execute(job: Job, place: str) -> tuple[RunState, Failure | None]:
     """Execute the notebook of ``job`` into its folder, and say how it ended and why.
 
-    Raises:
-        Exception: what keeps papermill from starting.
+    The kernel's sockets and keys lie in ``place``, a folder that only this user can enter.
     """
     assert job.notebook is not None
+    # No port that somebody else could reach or take.
+    private = {"transport": "ipc", "ip": f"{place}/k", "connection_file": f"{place}/k.json"}
     output = job.folder / job.notebook.name
     sources = [cell.source for cell in read_notebook(job.notebook).cells]
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what goes wrong comes back as an exception
     try:
-        with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
-            papermill.execute_notebook(
-                _unformatted(job.notebook),
-                _unformatted(output),
-                parameters=job.parameters | {"run_dir": str(job.folder)},
-                progress_bar=False,
-                kernel_name="python3",  # whatever name the notebook has of its kernel; see _manager
-                language="python",
-                start_timeout=START_TIMEOUT,
-                execution_timeout=job.timeout,
-                coalesce_streams=True,
-                kernel_manager_class=_manager(job),
-                # Sockets in files that only this user can open: no port that somebody else could reach or take.
-                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/k"}}),
-            )
+        papermill.execute_notebook(
+            _unformatted(job.notebook),
+            _unformatted(output),
+            parameters=job.parameters | {"run_dir": str(job.folder)},
+            progress_bar=False,
+            kernel_name="python3",  # whatever name the notebook has of its kernel; see _manager
+            language="python",
+            start_timeout=START_TIMEOUT,
+            execution_timeout=job.timeout,
+            coalesce_streams=True,
+            kernel_manager_class=_manager(job),
+            config=Config({"KernelManager": private}),
+        )
     except papermill.PapermillExecutionError as error:
         lines = re.sub(COLOURS, "", "\n".join(error.traceback))
         where = _index(sources, error.source)

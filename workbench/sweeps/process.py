@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
+from shutil import rmtree
+from tempfile import TemporaryDirectory
 from threading import Lock, Thread
 
 from workbench.io.lock import FolderInUseError, own_folder
@@ -120,13 +122,14 @@ class _CurrentJob:
         self._lock = Lock()
         self._job: Job | None = None
         self._begun = 0.0
+        self._place = ""
 
     def do(self, job: Job) -> Status:
         with own_folder(job.folder, wait=HANDOVER_SECONDS, again=True):
             status = read_status(job.folder)
             self._job, self._begun = job, time.perf_counter()
-            with _printing_to(job.folder / LOG):
-                state, error = _execute(job)
+            with TemporaryDirectory(prefix="kernel-") as self._place, _printing_to(job.folder / LOG):
+                state, error = _execute(job, self._place)
             with self._lock:
                 self._job = None
                 return status.end(job.folder, state, error, time.perf_counter() - self._begun)
@@ -140,6 +143,7 @@ class _CurrentJob:
                 with suppress(psutil.Error):
                     child.kill()
             if self._job is not None:
+                rmtree(self._place, ignore_errors=True)
                 with suppress(OSError, ValueError):
                     status = read_status(self._job.folder)  # not there any more if somebody removed the folder
                     status.end(self._job.folder, "interrupted", seconds=time.perf_counter() - self._begun)
@@ -169,14 +173,14 @@ def _printing_to(log: Path) -> Iterator[None]:
             os.close(copy)
 
 
-def _execute(job: Job) -> tuple[RunState, Failure | None]:
+def _execute(job: Job, place: str) -> tuple[RunState, Failure | None]:
     try:
         if job.notebook is None:
             train(job.kind, job.parameters, job.folder)
             return "completed", None
         from workbench.runs.worker import execute
 
-        return execute(job)
+        return execute(job, place)
     except Exception as error:
         return "failed", Failure(type=type(error).__name__, message=str(error), traceback=traceback.format_exc())
 
