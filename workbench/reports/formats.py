@@ -16,6 +16,11 @@ def digits(number: float) -> int:
     return max(0, 3 - len(str(int(abs(number)))))
 
 
+def short(number: float | None) -> str:
+    """Three significant digits; a dash for none."""
+    return "–" if number is None else f"{number:.3g}"
+
+
 def text(value: Value | None) -> str:
     """A value as it is read: mean and spread as they are printed, or measured over a number of seeds."""
     if value is None:

@@ -4,7 +4,7 @@ The claims of a notebook are those of ``data/published/claims.yaml`` that name i
 others, so that a notebook and the page of claims say the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -38,6 +38,38 @@ class Comparison(NamedTuple):
     baseline: ArrayLike | None = None
     better: Literal["lower", "higher"] = "lower"
     learnt: bool = True
+
+
+def compare(
+    frame: "DataFrame",
+    claim: str,
+    first: str,
+    second: str,
+    *,
+    by: str = "variant",
+    score: str = "mae",
+    better: Literal["lower", "higher"] = "lower",
+) -> Comparison | None:
+    """The comparison of two kinds of networks, paired by seed; None where a kind was not trained.
+
+    Args:
+        frame: a row a network, with the columns ``by``, "seed" and ``score``; ``baseline_`` and the score's name is the
+            column of what the trivial predictor reaches, if there is one.
+        claim: that the first kind is better, as a sentence.
+        first: a value of ``by``.
+        second: another value of it.
+        by: column of the kind.
+        score: column of the numbers.
+        better: which of two values is the better one.
+    """
+    sides = [frame[frame[by] == kind].set_index("seed") for kind in (first, second)]
+    seeds = sides[0].index.intersection(sides[1].index)
+    if seeds.empty:
+        return None
+    ours, theirs = (side.loc[seeds, score].tolist() for side in sides)
+    trivial = f"baseline_{score}"
+    baseline = sides[0].loc[seeds, trivial].tolist() if trivial in frame else None
+    return Comparison(claim, ours, theirs, baseline, better)
 
 
 def show_reference(run: Run) -> str:
@@ -75,20 +107,28 @@ def show_reference(run: Run) -> str:
     return "\n\n".join(filter(None, sentences))
 
 
-def show_own(run: Run, comparisons: Sequence[Comparison], *, judged: bool, unit: str = "people") -> str:
+def show_own(
+    run: Run,
+    comparisons: Iterable[Comparison | None],
+    *,
+    judged: bool,
+    unit: str = "people",
+    name: str = "claims",
+) -> str:
     """Show what the networks of a notebook say of claims, and take it into the record.
 
     Args:
         run: of the notebook.
-        comparisons: a claim each.
+        comparisons: a claim each; None is passed over.
         judged: whether there is a verdict, by Holm's procedure over these claims. Without, there are the numbers.
         unit: of the numbers.
+        name: of the table.
 
     Returns:
-        A sentence in Markdown: why there is no verdict, where there is none.
+        In Markdown why there is no verdict, where there is none.
     """
-    frame, reasons = own_table(comparisons, judged=judged)
-    run.table(frame, "claims", f"The networks of this notebook ({unit}). The effect is first minus second")
+    frame, reasons = own_table([one for one in comparisons if one], judged=judged)
+    run.table(frame, name, f"The networks of this notebook ({unit}). The effect is first minus second")
     if not judged:
         return "These are numbers without a verdict: so few short trainings say nothing on a claim."
     return "\n".join(f"- *{claim}*: {reason}" for claim, reason in reasons.items())

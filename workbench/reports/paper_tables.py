@@ -8,6 +8,7 @@ own.
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -120,6 +121,12 @@ class PaperTable(NamedTuple):
     def measured(self) -> bool:
         """Whether anything of it was measured."""
         return any(column.measured for column in self.columns)
+
+    @property
+    def heads(self) -> list[tuple[str, str, int]]:
+        """The columns that stand under one head: where, whose, and how many."""
+        groups = groupby(self.columns, key=lambda column: (column.where, column.origin))
+        return [(where, origin, len(list(group))) for (where, origin), group in groups]
 
     @property
     def records(self) -> set[Path]:

@@ -18,6 +18,8 @@ LONGEST_LABEL = 72
 """Letters; a longer label would leave no room for the figure."""
 LINE = 40
 """Letters of a line beside an axis of a small figure."""
+CLAIM_LINE = 56
+"""Letters of a line of a claim."""
 VERDICT_COLOURS = {
     "holds": BLUE,
     "does not hold": RED,
@@ -83,21 +85,21 @@ def show_claims(ax: Axes, evidence: Sequence[Evidence]) -> Axes:
         colour = VERDICT_COLOURS[verdict.word]
         if verdict.pairs > 1:  # a single pair has no interval
             ax.plot([verdict.low * scale, verdict.high * scale], [place, place], color=colour, lw=2.2)
-        fill = colour if one.origin == "reference" else "white"
-        ax.plot(verdict.effect * scale, place, "o", color=colour, mfc=fill, mew=1.6, ms=6.5)
+        face = colour if one.origin == "reference" else "white"
+        ax.plot(verdict.effect * scale, place, "o", color=colour, mfc=face, mew=1.6, ms=6.5)
         margin = 100 * one.claim.margin
         ax.fill_between([-margin, margin], places[one.claim.id] - 0.4, places[one.claim.id] + 0.4, color="0.92", lw=0)
     ax.axvline(0, color="0.4", lw=1)
-    ax.set_yticks(list(places.values()), [printable_label(text) for text in texts.values()])
+    ax.set_yticks(list(places.values()), [fill(text, CLAIM_LINE) for text in texts.values()])
     ax.set(xlabel="advantage of the first side (% of the second side's mean)", ylim=(0.6 - len(places), 0.6))
     ax.set_xscale("symlog", linthresh=LINEAR)
-    ax.xaxis.set_major_formatter("{x:+g}")
+    ax.xaxis.set_major_formatter(lambda x, _: f"{x:+g}" if x else "0")
     words = [word for word in VERDICT_COLOURS if word in {verdict.word for _, verdict in shown}]
     marks = [Line2D([], [], color=VERDICT_COLOURS[word], lw=2.2, label=word) for word in words]
-    for origin, fill in (("reference", GREY), ("own", "white")):
+    for origin, face in (("reference", GREY), ("own", "white")):
         if both and any(one.origin == origin for one, _ in shown):
             label = {"reference": "reference records", "own": "own runs"}[origin]
-            marks.append(Line2D([], [], ls="none", marker="o", color=GREY, mfc=fill, label=label))
+            marks.append(Line2D([], [], ls="none", marker="o", color=GREY, mfc=face, label=label))
     if marks:
         ax.legend(handles=marks, fontsize=8, frameon=False, ncols=len(marks), loc="lower right", bbox_to_anchor=(1, 1))
     ax.grid(axis="x", color="0.88")

@@ -15,7 +15,7 @@ from workbench.reports.claims import MARGIN, NO_RUNS, ORDER, Evidence, metric_na
 from workbench.reports.entry import printable
 from workbench.reports.errata import find_errata
 from workbench.reports.figures import draw_figures
-from workbench.reports.formats import text, to_csv, to_latex, to_markdown
+from workbench.reports.formats import short, text, to_csv, to_latex, to_markdown
 from workbench.reports.measured import collect_measurements
 from workbench.reports.page import templates, write_report
 from workbench.reports.paper_tables import PaperTable, build_tables, read_readings
@@ -116,7 +116,8 @@ def write_table(table: PaperTable, folder: Path) -> None:
 
 def _render(name: str, base: Path, **values: Any) -> str:
     environment = templates(base)
-    environment.filters |= {"text": text, "signed": signed, "papers": _plain_papers, "metric": metric_name}
+    environment.filters |= {"text": text, "short": short, "signed": signed}
+    environment.filters |= {"papers": _plain_papers, "metric": metric_name}
     return printable(environment.get_template(f"{name}.html").render(page=name, pages=PAGES, **values))
 
 

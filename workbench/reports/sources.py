@@ -35,10 +35,7 @@ class Source(NamedTuple):
         if not self.older:
             return ""
         which = "all" if self.older == self.rows else f"{self.older} of the"
-        return (
-            f"Made by older code than today's: {which} {self.rows} runs of {self.path.name}. "
-            "`workbench reference check` repeats some of them."
-        )
+        return f"Made by older code than today's: {which} {self.rows} runs of {self.path.name}."
 
 
 def read_sources(folder: str | Path | None = None) -> list[Source]:

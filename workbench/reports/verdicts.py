@@ -92,13 +92,27 @@ def verdict(
     p_difference, p_within = _p_values(difference, margin)
 
     word: Word = "undecided"
-    if baseline is not None and not any(_beats(side, baseline, better) for side in sides):
+    if baseline is not None and not any(beats(side, baseline, better) for side in sides):
         word = "not judged"
     elif p_within <= level:  # first: the margin says which differences count as none, significant or not
         word = "no difference"
     elif p_difference <= level:
         word = "holds" if (effect < 0) == (better == "lower") else "does not hold"
     return Verdict(word, effect, low, high, pairs, _needed(difference, level), min(p_difference, p_within))
+
+
+def beats(side: ArrayLike, baseline: ArrayLike, better: Literal["lower", "higher"] = "lower") -> bool:
+    """Whether a side's mean is better than the baseline by the share ``AHEAD``, and significantly better.
+
+    Args:
+        side: (n,) one number a seed.
+        baseline: what the trivial predictor reaches, one number or one a seed.
+        better: which of two values is the better one.
+    """
+    values = _values(side, "side")
+    trivial = _values(np.broadcast_to(np.asarray(baseline, dtype=float), values.shape), "baseline")
+    gain = trivial - values if better == "lower" else values - trivial
+    return bool(gain.mean() > AHEAD * np.abs(trivial).mean() and (len(gain) < 2 or t_interval(gain)[0] > 0))
 
 
 def judge(claims: Mapping[str, Mapping[str, Any]]) -> dict[str, Verdict]:
@@ -189,13 +203,6 @@ def _p_values(difference: np.ndarray, margin: float | None) -> tuple[float, floa
 
     within = 1.0 if margin is None else beyond(margin - abs(mean))
     return min(1.0, 2 * beyond(abs(mean))), within
-
-
-def _beats(side: np.ndarray, baseline: ArrayLike, better: str) -> bool:
-    """Whether a side's mean is better than the baseline by the share ``AHEAD``, and significantly better."""
-    trivial = _values(np.broadcast_to(np.asarray(baseline, dtype=float), side.shape), "baseline")
-    gain = trivial - side if better == "lower" else side - trivial
-    return bool(gain.mean() > AHEAD * np.abs(trivial).mean() and (len(gain) < 2 or t_interval(gain)[0] > 0))
 
 
 def _needed(difference: np.ndarray, level: float) -> int | None:
