@@ -1,11 +1,8 @@
-"""Comparisons by small networks: the configuration that notebooks share, and what a difference says."""
+"""Comparisons by small networks: the configuration that notebooks share."""
 
 from collections.abc import Mapping
 from inspect import signature
 from typing import Any
-
-import numpy as np
-from numpy.typing import ArrayLike
 
 from workbench.models import BACKBONES, MODELS
 from workbench.registry import look_up
@@ -74,24 +71,3 @@ def network_config(
         "seed": seed,
     }
     return build_config(**(settings | changes))
-
-
-def verdict(worse: ArrayLike, better: ArrayLike, *, unit: str = "people") -> str:
-    """Whether ``better`` is lower than ``worse``, by the difference of the means and its standard error.
-
-    Args:
-        worse: one number a seed.
-        better: one number a seed.
-        unit: of the numbers.
-
-    Returns:
-        "holds", "does not hold" or "undecided" (a difference within one standard error) with the figures, or that
-        there is not enough evidence: fewer than two numbers a side.
-    """
-    high, low = np.asarray(worse, dtype=float), np.asarray(better, dtype=float)
-    if len(high) < 2 or len(low) < 2:
-        return "not enough evidence at this preset"
-    difference = high.mean() - low.mean()
-    error = np.sqrt(high.var(ddof=1) / len(high) + low.var(ddof=1) / len(low))
-    word = "holds" if difference > error else "does not hold" if difference < -error else "undecided"
-    return f"{word} ({difference:+.2f} ± {error:.2f} {unit})"
