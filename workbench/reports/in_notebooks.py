@@ -91,7 +91,7 @@ def show_reference(run: Run) -> str:
     from workbench.reports.plots import new_figure, show_claims
 
     caption = "The papers' claims by the reference records. The effect is first minus second"
-    run.table(evidence_table(judged), "reference_claims", caption)
+    _show(run, evidence_table(judged), "reference_claims", caption)
     figure = new_figure(9, 1.6 + 0.42 * len(judged))
     show_claims(figure.subplots(), judged)
     caption = "The reference records' effects with their intervals. Right of zero the claim's side is better"
@@ -100,7 +100,7 @@ def show_reference(run: Run) -> str:
     used = {record for one in judged for record in one.records}
     sentences = [
         f"Trained on {'; '.join(dict.fromkeys(one.setting for one in judged))}.",
-        *(f"*{one.claim.text}* {one.word.capitalize()}: {one.reason}" for one in judged if one.reason),
+        *(f"*{one.claim.text}* {one.word.capitalize()}. {one.reason}" for one in judged if one.reason),
         f"Without reference records so far: {' '.join(waiting)}" if waiting else "",
         *(source.note for source in read_sources() if source.path in used),
     ]
@@ -128,10 +128,18 @@ def show_own(
         In Markdown why there is no verdict, where there is none.
     """
     frame, reasons = own_table([one for one in comparisons if one], judged=judged)
-    run.table(frame, name, f"The networks of this notebook ({unit}). The effect is first minus second")
+    _show(run, frame, name, f"The networks of this notebook ({unit}). The effect is first minus second")
     if not judged:
         return "These are numbers without a verdict: so few short trainings say nothing on a claim."
     return "\n".join(f"- *{claim}*: {reason}" for claim, reason in reasons.items())
+
+
+def _show(run: Run, frame: "DataFrame", name: str, caption: str) -> None:
+    """Take a table into the record, and show it with whole sentences."""
+    import pandas as pd
+
+    with pd.option_context("display.max_colwidth", None):
+        run.table(frame, name, caption)
 
 
 def evidence_table(evidence: Sequence[Evidence]) -> "DataFrame":

@@ -18,7 +18,7 @@ LONGEST_LABEL = 72
 """Letters; a longer label would leave no room for the figure."""
 LINE = 40
 """Letters of a line beside an axis of a small figure."""
-CLAIM_LINE = 56
+CLAIM_LINE = 64
 """Letters of a line of a claim."""
 VERDICT_COLOURS = {
     "holds": BLUE,
@@ -92,7 +92,9 @@ def show_claims(ax: Axes, evidence: Sequence[Evidence]) -> Axes:
     ax.axvline(0, color="0.4", lw=1)
     ax.set_yticks(list(places.values()), [fill(text, CLAIM_LINE) for text in texts.values()])
     ax.set(xlabel="advantage of the first side (% of the second side's mean)", ylim=(0.6 - len(places), 0.6))
-    ax.set_xscale("symlog", linthresh=LINEAR)
+    ax.margins(x=0.04)
+    if max(map(abs, ax.dataLim.intervalx)) > LINEAR:
+        ax.set_xscale("symlog", linthresh=LINEAR)
     ax.xaxis.set_major_formatter(lambda x, _: f"{x:+g}" if x else "0")
     words = [word for word in VERDICT_COLOURS if word in {verdict.word for _, verdict in shown}]
     marks = [Line2D([], [], color=VERDICT_COLOURS[word], lw=2.2, label=word) for word in words]
