@@ -70,7 +70,14 @@ def test_the_records_of_a_sweep_are_its_finished_cells(tmp_path):
         folder.mkdir(parents=True)
         (folder / "cell.json").write_text(json.dumps({"code": CODE * 5}))
     record(2.5, 0).write(tmp_path / "cells/a/result/record.json")
-    assert list(records_below(tmp_path)) == [(record(2.5, 0), CODE)]
+    assert records_below(tmp_path) == [(record(2.5, 0), CODE)]
+
+
+def test_a_cell_that_newer_code_made_again_counts_once(tmp_path):
+    for name, day, code in (("a", 2, "newer"), ("b", 1, "older")):
+        record(float(day), 0, day=day).write(tmp_path / f"cells/{name}/result/record.json")
+        (tmp_path / f"cells/{name}/cell.json").write_text(json.dumps({"code": code}))
+    assert records_below(tmp_path) == [(record(2.0, 0, day=2), "newer")]
 
 
 def test_a_sweep_without_a_record_writes_nothing():

@@ -31,7 +31,7 @@ def run(
         out, progress, _ = execute_sweep(grid, out=place, dry_run=collect_only, workers=workers)
         unfinished |= not progress.done
         file = folder / f"{content.name}.jsonl"
-        done = list(records_below(out))
+        done = records_below(out)
         if not done:
             typer.echo(f"{content.name}: nothing is done yet")
             continue

@@ -9,7 +9,7 @@ to six digits, the seconds that it took, and the digest of the code that made it
 import json
 import os
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -190,11 +190,16 @@ def round_digits(value: float) -> float:
     return float(f"{value:.{DIGITS}g}")
 
 
-def records_below(folder: str | Path) -> Iterator[tuple[Record, str]]:
-    """The record of each cell of a sweep that is done, with the digest of its code."""
-    for path in sorted(Path(folder).glob("cells/*/result/record.json")):
+def records_below(folder: str | Path) -> list[tuple[Record, str]]:
+    """The newest record of each configuration of a sweep, with the digest of its code."""
+    newest: dict[str, tuple[Record, str]] = {}
+    for path in Path(folder).glob("cells/*/result/record.json"):
         code = json.loads((path.parents[1] / "cell.json").read_text())["code"]
-        yield read_record(path), str(code)[:12]
+        record = read_record(path)
+        key = json.dumps(record.config, sort_keys=True)
+        if key not in newest or record.timing.started > newest[key][0].timing.started:
+            newest[key] = record, str(code)[:12]
+    return [newest[key] for key in sorted(newest)]
 
 
 def differences(reference: Reference, row: Row, again: dict[str, float], versions: dict[str, str]) -> dict[str, str]:
