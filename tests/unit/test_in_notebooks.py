@@ -63,6 +63,13 @@ def test_a_search_compares_nothing(folder):
     assert with_several_seeds([single]) == []
 
 
+def test_what_a_search_chose_is_no_evidence_for_itself(tmp_path):
+    """The chosen settings stand in both files, with another seed in each."""
+    sweep = [Measurement({"loss": "l2", "seed": seed}, {}, tmp_path / "losses.jsonl", "") for seed in (0, 1)]
+    search = Measurement({"loss": "l2", "seed": 100}, {}, tmp_path / "search.jsonl", "")
+    assert with_several_seeds([*sweep, search]) == sweep
+
+
 def test_a_file_says_which_of_its_rows_are_of_older_code(folder, monkeypatch):
     (source,) = read_sources(folder)
     assert (source.rows, source.older, source.checked) == (13, 13, 0)

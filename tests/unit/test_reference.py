@@ -173,3 +173,28 @@ def test_a_sweep_that_is_not_there_is_named():
     result = CliRunner().invoke(app, ["reference", "run", "nothing"])
     assert result.exit_code
     assert "no reference sweep 'nothing'" in result.output
+
+
+def test_the_comparison_of_losses_trains_what_the_search_chose():
+    """The best of each loss by the validation scenes, from as many trainings for each."""
+    from workbench.io.project import project_root
+
+    search = read_reference(project_root() / "reports/reference/search.jsonl")
+    found = {}
+    for row in search.rows:
+        config = search.config(row)
+        value = row.metrics["val_mae"] / row.metrics["baseline_mae"] + 1 - row.metrics["val_f1"]
+        found.setdefault((config["loss"], config["convention"]), []).append((value, config))
+    assert {len(trials) for trials in found.values()} == {6}
+    losses = read_reference(project_root() / "reports/reference/losses.jsonl")
+    trained = {}
+    for row in losses.rows:
+        config = losses.config(row)
+        assert config["seed"] not in {search.config(one)["seed"] for one in search.rows}
+        trained[config["loss"], config["convention"]] = config
+    assert trained.keys() == found.keys()
+    for name, trials in found.items():
+        best = min(trials, key=lambda trial: trial[0])[1]
+        assert {key: trained[name][key] for key in best if key != "seed"} == {
+            k: v for k, v in best.items() if k != "seed"
+        }

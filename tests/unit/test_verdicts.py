@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from workbench.reports.verdicts import SKEWED, judge, phrase, verdict
+from workbench.reports.verdicts import SKEWED, judge, verdict
 
 RNG_SEED = 20
 TRIALS = 5000
@@ -94,14 +94,6 @@ def test_pairs_needed_are_those_of_a_search_from_the_bottom(size, others):
     else:
         assert enough(needed)
         assert not enough(needed - 1)
-
-
-def test_a_verdict_reads_as_a_sentence():
-    assert phrase(verdict(*shifted(-1.0)), "people") == "holds (-1 people, -1.47 to -0.532, 20 pairs)"
-    assert phrase(verdict(*shifted(-0.5, pairs=10))) == "undecided (-0.5, -1.22 to +0.215, 10 pairs, 34 needed)"
-    assert phrase(verdict([1.0], [2.0]), "px") == "undecided (-1 px, 1 pair, an interval needs two or more)"
-    lost = verdict(*shifted(-1.0), baseline=10.0)
-    assert phrase(lost) == "not judged (neither side clearly beats the trivial baseline, 20 pairs)"
 
 
 def test_pairs_without_spread():

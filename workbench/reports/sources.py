@@ -59,7 +59,9 @@ def read_sources(folder: str | Path | None = None) -> list[Source]:
 
 
 def repeated_references(folder: str | Path | None = None) -> list[Measurement]:
-    """The reference runs that compare something: those of several seeds. A search for settings has one seed.
+    """The reference runs that compare something: those that their own file has with several seeds.
+
+    A search for settings has one seed. It must not count as evidence for what it chose.
 
     Args:
         folder: of the files; the project's if None.
@@ -68,9 +70,9 @@ def repeated_references(folder: str | Path | None = None) -> list[Measurement]:
 
 
 def with_several_seeds(measurements: Iterable[Measurement]) -> list[Measurement]:
-    """Those whose configuration was run with two seeds or more."""
+    """Those whose configuration was run with two seeds or more in the same file."""
     known = list(measurements)
-    seeds: dict[str, set[int]] = {}
+    seeds: dict[tuple[Path, str], set[int]] = {}
     for one in known:
-        seeds.setdefault(one.but("seed"), set()).add(one.seed)
-    return [one for one in known if len(seeds[one.but("seed")]) > 1]
+        seeds.setdefault((one.record, one.but("seed")), set()).add(one.seed)
+    return [one for one in known if len(seeds[one.record, one.but("seed")]) > 1]

@@ -134,26 +134,6 @@ def judge(claims: Mapping[str, Mapping[str, Any]]) -> dict[str, Verdict]:
     return {name: judged[name] for name in claims}
 
 
-def phrase(verdict: Verdict, unit: str = "") -> str:
-    """A verdict in words, with what it rests on: "holds (-0.42 people, -0.6 to -0.24, 20 pairs)".
-
-    Args:
-        verdict: of :func:`verdict` or :func:`judge`.
-        unit: of the metric, for instance "people".
-    """
-    pairs = f"{verdict.pairs} pair{'s' if verdict.pairs != 1 else ''}"
-    if verdict.word == "not judged":
-        return f"not judged (neither side clearly beats the trivial baseline, {pairs})"
-    facts = [f"{signed(verdict.effect)} {unit}".strip()]
-    if verdict.pairs > 1:
-        facts.append(f"{signed(verdict.low)} to {signed(verdict.high)}")
-    facts.append(pairs)
-    if verdict.word == "undecided":
-        needed = f"over {MOST_PAIRS:,}" if verdict.needed is None else f"{verdict.needed:,}"
-        facts.append("an interval needs two or more" if verdict.pairs == 1 else f"{needed} needed")
-    return f"{verdict.word} ({', '.join(facts)})"
-
-
 def why_not(verdict: Verdict, first: float, second: float, baseline: float | None, better: str) -> str:
     """In words why pairs give no decision; empty where they give one.
 
