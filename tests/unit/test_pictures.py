@@ -27,15 +27,15 @@ def test_cifar10(cifar10):
     parts = {split: open_dataset("cifar10", root, split, validation=0.2) for split in ("train", "val", "trainval")}
     assert [len(data) for data in parts.values()] == [80, 20, 100]
     assert torch.bincount(parts["val"].labels).tolist() == [2] * 10
-    both = torch.cat([parts["train"].pixels, parts["val"].pixels]).flatten(1).tolist()
-    assert sorted(both) == sorted(parts["trainval"].pixels.flatten(1).tolist())
+    both = torch.cat([parts["train"].images, parts["val"].images]).flatten(1).tolist()
+    assert sorted(both) == sorted(parts["trainval"].images.flatten(1).tolist())
 
 
 def test_stl10(tmp_path, monkeypatch):
     stored = write_stl10(tmp_path, monkeypatch)
     for split, part in (("test", "test"), ("trainval", "train")):
         data = open_dataset("stl10", tmp_path, split)
-        assert torch.equal(data.pixels, torch.from_numpy(stored[part]))
+        assert torch.equal(data.images, torch.from_numpy(stored[part]))
         assert data.labels.tolist() == LABELS
     assert data[3].image.shape == (3, 96, 96)
     assert data.classes == NAMES

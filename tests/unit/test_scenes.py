@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from workbench.data import open_dataset
-from workbench.data.scenes.dataset import PRESETS
+from workbench.data.scenes.dataset import SCENE_PRESETS
 from workbench.data.scenes.layout import Camera, Layout
 from workbench.data.scenes.painting import MIN_VISIBLE, paint, people, seen
 from workbench.data.scenes.sprites import TRAINING_FACES, body, faces, head, texture
@@ -97,12 +97,12 @@ def test_faces_and_textures_are_the_real_ones():
         assert all(float(level.mean()) == pytest.approx(1, abs=1e-3) for level in texture(name))
 
 
-@pytest.mark.parametrize("preset", sorted(PRESETS))
+@pytest.mark.parametrize("preset", sorted(SCENE_PRESETS))
 def test_a_sample_is_consistent(preset):
     data = open_dataset("scenes", preset=preset, length=8, split="test", seed=3)
     for index in range(8):
         sample = data[index]
-        assert sample.image.shape == (3, *PRESETS[preset].size)
+        assert sample.image.shape == (3, *SCENE_PRESETS[preset].size)
         assert sample.image.dtype == sample.points.dtype == torch.float32
         assert float(sample.image.min()) >= 0
         assert float(sample.image.max()) <= 1

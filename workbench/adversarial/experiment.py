@@ -216,7 +216,7 @@ def evaluate(model: nn.Module, config: AdversarialConfig) -> dict[str, Accuracy]
 def whole(config: AdversarialConfig, split: str) -> tuple[Tensor, Tensor]:
     """A part of the data set: images, in [0, 1] or of eight bits, and labels."""
     data = open_dataset(config.dataset, root=config.root, split=split, validation=config.validation)
-    return (data.images if config.dataset == "digits" else data.pixels), data.labels
+    return data.images, data.labels
 
 
 def as_inputs(x: Tensor, y: Tensor, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ need("data")
 
 DATASETS: dict[str, str | Builder] = {
     "cifar10": "workbench.data.readers.pictures:CIFAR10",
-    "digits": "workbench.data.readers.digits:Digits",
+    "digits": "workbench.data.readers.pictures:Digits",
     "folder": "workbench.data.readers.folder:Folder",
     "jhu_crowd": "workbench.data.readers.jhu_crowd:JHUCrowd",
     "mall": "workbench.data.readers.mall:Mall",

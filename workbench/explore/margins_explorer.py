@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from workbench.adversarial import margins
 from workbench.adversarial.attacks import input_gradient
 from workbench.adversarial.training import Recipe, fit
-from workbench.data.readers.digits import Digits
+from workbench.data.readers.pictures import Digits
 from workbench.explore.base import Explorer, LivePicture, menu, play, slider
 from workbench.models.classifiers import build_classifier
 from workbench.plots.adversarial import show_margins

@@ -13,7 +13,7 @@ from workbench.data.scenes.painting import paint, seen
 from workbench.data.scenes.sprites import FACES, TRAINING_FACES
 from workbench.data.splits import check_split, held_out
 
-PRESETS = {
+SCENE_PRESETS = {
     "small": ScenePreset((128, 128), median=18, spread=0.85, most=110, nobody=0.04, far=4.5, near=(8, 16)),
     "default": ScenePreset((256, 256), median=55, spread=0.8, most=350, nobody=0.03, far=5.5, near=(13, 28)),
     "dense": ScenePreset((256, 256), median=240, spread=0.5, most=600, nobody=0.0, far=4.5, near=(9, 16)),
@@ -56,7 +56,7 @@ class Scenes(CrowdDataset):
         cache: bool = True,
     ) -> None:
         check_split(split, validation)
-        check_choice(preset, tuple(PRESETS), "preset")
+        check_choice(preset, tuple(SCENE_PRESETS), "preset")
         check_whole(length, "length")
         check_whole(seed, "seed", least=0)
         self.preset = preset
@@ -90,7 +90,7 @@ class Scenes(CrowdDataset):
         """The people of a scene, and which of them are annotated."""
         if index in self._layouts:
             return self._layouts[index]
-        preset, part = PRESETS[self.preset], self._pieces[index][0]
+        preset, part = SCENE_PRESETS[self.preset], self._pieces[index][0]
         cast = range(TRAINING_FACES, FACES) if part == "test" else range(TRAINING_FACES)
         layout = draw_layout(self._generator(index, 0), preset, cast)
         made = layout, seen(layout, preset.size)
@@ -106,7 +106,7 @@ class Scenes(CrowdDataset):
     def __getitem__(self, index: int) -> CrowdSample:
         index = self.at(index)
         layout, annotated = self.layout(index)
-        size = PRESETS[self.preset].size
+        size = SCENE_PRESETS[self.preset].size
         image = self._images.get(index)
         if image is None:
             image = paint(self._generator(index, 1), layout, size)
