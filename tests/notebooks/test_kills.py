@@ -30,11 +30,12 @@ time.sleep(0.5)
 run.metric("x", 3)
 run.finish()"""
 TRAINING = ("model=mcnn", "model_options.width=0.125", "dataset_options.preset=small", "dataset_options.length=12")
-SMALL = ("crop=64", "epochs=2", "batch_size=4", "checkpoint_steps=1", "accelerator=cpu")
+SMALL = ("crop=64", "epochs=150", "batch_size=4", "checkpoint_steps=1", "accelerator=cpu")
 COMMANDS = {
     "run": ["run", "000", "--out", "out"],
     "report": ["report", "--preset", "smoke"],
     "train": ["train", "--out", "out", *(part for setting in TRAINING + SMALL for part in ("-p", setting))],
+    "unkilled": ["train", "--out", "unkilled", *(part for setting in TRAINING + SMALL for part in ("-p", setting))],
 }
 
 
@@ -86,7 +87,7 @@ class Marked:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", ["run", "report"])
 def test_after_kills_at_random_a_next_call_ends_it_all(tmp_path, command):
     (tmp_path / "pyproject.toml").write_text(f'[project]\nname = "{PROJECT}"\n')
     (tmp_path / "data").symlink_to(ROOT / "data")
@@ -109,11 +110,31 @@ def test_after_kills_at_random_a_next_call_ends_it_all(tmp_path, command):
     assert list(tmp_path.rglob("*.part")) == []
     records = [read_record(path) for path in tmp_path.rglob("record.json")]
     assert len(records) == (2 if command == "report" else 1)
-    if command == "train":
-        assert [row["epoch"] for row in records[0].history] == [1, 2]
-    else:
-        assert [record.metrics for record in records] == [{"x": 3.0}] * len(records)
-        assert {read_status(path.parent).state for path in tmp_path.rglob("status.json")} == {"completed"}
+    assert [record.metrics for record in records] == [{"x": 3.0}] * len(records)
+    assert {read_status(path.parent).state for path in tmp_path.rglob("status.json")} == {"completed"}
+
+
+@pytest.mark.slow
+def test_a_training_killed_in_twenty_of_its_steps_ends_as_one_that_was_not(tmp_path):
+    rng = random.Random(6)
+    checkpoint = tmp_path / "out" / "checkpoint.pt"
+    for _ in range(20):
+        begun = time.time()
+        marked = Marked(tmp_path, "train")
+        while not (checkpoint.is_file() and checkpoint.stat().st_mtime > begun):
+            assert marked.process.poll() is None
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0.0, 0.2))  # its steps take a few hundredths of a second each
+        assert marked.kill("command", rng)
+        assert not (tmp_path / "out" / "record.json").exists()
+    for command in ("train", "unkilled"):
+        assert Marked(tmp_path, command).process.wait(300) == 0
+    killed, whole = (read_record(tmp_path / folder / "record.json") for folder in ("out", "unkilled"))
+    assert killed.metrics == whole.metrics
+    assert [row["epoch"] for row in killed.history] == list(range(1, 151))
+    for name in ("loss", "val_mae"):
+        assert [row[name] for row in killed.history] == [row[name] for row in whole.history]
+    assert list(tmp_path.rglob("*.part")) == []
 
 
 def test_a_job_that_waits_for_the_worker_is_not_left_at_running(tmp_path):

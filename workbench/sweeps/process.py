@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from shutil import rmtree
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from threading import Lock, Thread
 
 from workbench.io.lock import FolderInUseError, own_folder
@@ -40,6 +40,7 @@ class Worker:
         chosen = {} if threads is None else dict.fromkeys(THREAD_VARIABLES, str(threads))
         self._environment = os.environ | chosen
         self._stopped = False
+        self._kernels = mkdtemp(prefix="kernel-")  # the owner removes it, as a killed process cannot
         self._process = self._start()
 
     def __enter__(self) -> "Worker":
@@ -92,10 +93,11 @@ class Worker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        rmtree(self._kernels, ignore_errors=True)
 
     def _start(self) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            [sys.executable, "-m", __spec__.name],
+            [sys.executable, "-m", __spec__.name, self._kernels],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -118,18 +120,18 @@ class Worker:
 class _CurrentJob:
     """The process's side: the job under way. It ends once, by itself or by an interruption."""
 
-    def __init__(self) -> None:
+    def __init__(self, kernels: str | None) -> None:
         self._lock = Lock()
         self._job: Job | None = None
         self._begun = 0.0
-        self._place = ""
+        self._kernels = kernels
 
     def do(self, job: Job) -> Status:
         with own_folder(job.folder, wait=HANDOVER_SECONDS, again=True):
             status = read_status(job.folder)
             self._job, self._begun = job, time.perf_counter()
-            with TemporaryDirectory(prefix="kernel-") as self._place, _printing_to(job.folder / LOG):
-                state, error = _execute(job, self._place)
+            with TemporaryDirectory(dir=self._kernels) as place, _printing_to(job.folder / LOG):
+                state, error = _execute(job, place)
             with self._lock:
                 self._job = None
                 return status.end(job.folder, state, error, time.perf_counter() - self._begun)
@@ -142,8 +144,9 @@ class _CurrentJob:
             for child in psutil.Process().children(recursive=True):
                 with suppress(psutil.Error):
                     child.kill()
+            if self._kernels is not None:
+                rmtree(self._kernels, ignore_errors=True)
             if self._job is not None:
-                rmtree(self._place, ignore_errors=True)
                 with suppress(OSError, ValueError):
                     status = read_status(self._job.folder)  # not there any more if somebody removed the folder
                     status.end(self._job.folder, "interrupted", seconds=time.perf_counter() - self._begun)
@@ -196,7 +199,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     lines: SimpleQueue[str] = SimpleQueue()
-    task = _CurrentJob()
+    task = _CurrentJob(sys.argv[1] if len(sys.argv) > 1 else None)
     Thread(target=_listen, args=(lines, task), daemon=True).start()
     with suppress(ImportError):  # before the first job, as it takes a second
         import workbench.runs.worker  # noqa: F401
