@@ -5,9 +5,8 @@ import pytest
 
 from workbench.reports import in_notebooks, sources
 from workbench.reports.in_notebooks import Comparison, compare, own_table, show_own, show_reference
-from workbench.reports.measured import Measurement
 from workbench.reports.reference import collect
-from workbench.reports.sources import read_sources, repeated_references, with_several_seeds
+from workbench.reports.sources import compared_references, read_search, read_sources
 from workbench.runs import start_run
 from workbench.runs.record import Record, Timing
 from workbench.training.config import build_config
@@ -17,14 +16,12 @@ NOTEBOOK = "130_proximal"
 
 @pytest.fixture
 def folder(tmp_path):
-    """Reference records of two losses: PML is better than L2 on all of six seeds; one more L2 has one seed."""
+    """Reference records of two losses: PML is better than L2 on all of six seeds."""
     made = []
     for seed in range(6):
         for loss, mae in (("proximal", 2.0 + seed / 10), ("l2", 3.0 + seed / 9)):
             config = build_config(dataset_options={"preset": "small"}, loss=loss, seed=seed).model_dump(mode="json")
             made.append((config, {"mae": mae, "baseline_mae": 10.0}))
-    searched = build_config(loss="l2", loss_options={"sigma": 3.0}, seed=9).model_dump(mode="json")
-    made.append((searched, {"mae": 1.0}))
     timing = Timing(started="2026-01-01T00:00:00", seconds=40)
     records = [(Record(name="r", config=config, metrics=metrics, timing=timing), "0" * 12) for config, metrics in made]
     collect("losses", "train", records).write(tmp_path / "reference")
@@ -32,7 +29,7 @@ def folder(tmp_path):
 
 
 def show(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(in_notebooks, "repeated_references", lambda: repeated_references(folder))
+    monkeypatch.setattr(in_notebooks, "compared_references", lambda: compared_references(folder))
     monkeypatch.setattr(in_notebooks, "read_sources", lambda: read_sources(folder))
     run = start_run(NOTEBOOK, run_dir=tmp_path / "run")
     return show_reference(run), run.record()
@@ -47,7 +44,7 @@ def test_a_notebook_shows_the_reference_verdicts_of_its_own_claims(folder, tmp_p
     assert (found["verdict"], found["pairs"], found["baseline"]) == ("holds", 6, 10.0)
     assert found["from"] < found["effect"] < found["to"] < 0
     assert [figure.name for figure in record.figures] == ["reference_claims"]
-    assert "Made by older code than today's: all 13 runs of losses.jsonl." in said
+    assert "Made by older code than today's: all 12 runs of losses.jsonl." in said
     assert "Without reference records so far: The proximal mapping loss has a lower MAE than the generalized" in said
 
 
@@ -57,23 +54,39 @@ def test_without_reference_records_a_notebook_says_so(tmp_path, monkeypatch):
     assert (record.tables, record.figures) == ([], [])
 
 
-def test_a_search_compares_nothing(folder):
-    assert {one.seed for one in repeated_references(folder)} == set(range(6))
-    single = Measurement({"seed": 0}, {}, folder, "")
-    assert with_several_seeds([single]) == []
+def searched(loss, rate, seed, **metrics):
+    config = build_config(loss=loss, learning_rate=rate, seed=seed).model_dump(mode="json")
+    timing = Timing(started="2026-01-01T00:00:00", seconds=40)
+    return Record(name="r", config=config, metrics={"baseline_mae": 10.0} | metrics, timing=timing), "0" * 12
 
 
-def test_what_a_search_chose_is_no_evidence_for_itself(tmp_path):
-    """The chosen settings stand in both files, with another seed in each."""
-    sweep = [Measurement({"loss": "l2", "seed": seed}, {}, tmp_path / "losses.jsonl", "") for seed in (0, 1)]
-    search = Measurement({"loss": "l2", "seed": 100}, {}, tmp_path / "search.jsonl", "")
-    assert with_several_seeds([*sweep, search]) == sweep
+def test_a_search_is_no_evidence_and_says_what_it_chose(tmp_path):
+    """The rate .01 has the better mean score, though .005 has the best single training."""
+    runs = [
+        searched("l2", 0.005, 100, val_mae=1.0, val_f1=0.9),
+        searched("l2", 0.005, 101, val_mae=9.0, val_f1=0.5),
+        searched("l2", 0.01, 100, val_mae=2.0, val_f1=0.8),
+        searched("l2", 0.01, 101, val_mae=3.0, val_f1=0.7),
+    ]
+    collect("search", "train", runs).write(tmp_path)
+    assert compared_references(tmp_path) == []
+    ((loss, (first, second)),) = read_search(tmp_path).items()
+    assert (loss, first.learning_rate, first.seeds) == ("l2", 0.01, 2)
+    assert (first.mae, first.f1, first.score) == pytest.approx((2.5, 0.75, 0.5))
+    assert second.score == pytest.approx((0.1 + 0.1 + 0.9 + 0.5) / 2)
+    assert read_search(tmp_path / "none") == {}
+
+
+def test_a_search_without_validation_is_refused(tmp_path):
+    collect("search", "train", [searched("l2", 0.005, 100, val_mae=1.0)]).write(tmp_path)
+    with pytest.raises(ValueError, match="has a run of l2 without 'val_f1'"):
+        read_search(tmp_path)
 
 
 def test_a_file_says_which_of_its_rows_are_of_older_code(folder, monkeypatch):
     (source,) = read_sources(folder)
-    assert (source.rows, source.older, source.checked) == (13, 13, 0)
-    assert source.hours == pytest.approx(13 * 40 / 3600)
+    assert (source.rows, source.older, source.checked) == (12, 12, 0)
+    assert source.hours == pytest.approx(12 * 40 / 3600)
     monkeypatch.setattr(sources, "source_digest", lambda _: "0" * 64)
     (source,) = read_sources(folder)
     assert (source.older, source.note) == (0, "")

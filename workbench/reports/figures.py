@@ -1,6 +1,6 @@
 """The figures of the report, each as PNG for the page and as SVG for a paper."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -9,7 +9,7 @@ from workbench.io.files import write_bytes
 from workbench.reports.claims import Evidence
 from workbench.reports.measured import Measurement, by_setting, describe, effort
 from workbench.reports.paper_tables import PaperTable
-from workbench.reports.plots import new_figure, show_claims, show_networks, show_table
+from workbench.reports.plots import new_figure, rank_table, show_claims, show_networks, show_ranking
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,7 +31,11 @@ class Picture(NamedTuple):
 
 
 def draw_figures(
-    measurements: Sequence[Measurement], tables: Sequence[PaperTable], evidence: Sequence[Evidence], folder: Path
+    measurements: Sequence[Measurement],
+    tables: Sequence[PaperTable],
+    evidence: Sequence[Evidence],
+    folder: Path,
+    titles: Mapping[str, str],
 ) -> list[Picture]:
     """Draw what there is to draw: the claims, the networks by setting, and printed against measured.
 
@@ -40,6 +44,7 @@ def draw_figures(
         tables: the papers' tables.
         evidence: the claims, one or two for each.
         folder: where the files go.
+        titles: paper -> what it is called.
     """
     pictures = []
     weighed = [one for one in evidence if one.verdict is not None]
@@ -58,18 +63,15 @@ def draw_figures(
         for number, setting in enumerate(wide, 1):
             pictures.append(_networks(origin, setting, groups[setting], folder, f"networks_{origin}_{number}"))
     for table in tables:
-        both = [
-            row
-            for row in table.rows
-            if any(v and v.seeds for v in row.values) and any(v and not v.seeds for v in row.values)
-        ]
-        if table.measured and len(both) > 1:
-            figure = new_figure(5.4, 4.2)
-            show_table(figure.subplots(), table)
+        ranking = rank_table(table)
+        if ranking is not None:
+            figure = new_figure(9.2, 1.3 + 0.3 * len(ranking.values))
+            show_ranking(figure.subplots(1, 2, sharey=True), ranking)
             caption = (
-                "One dot a row of the table that was measured. On other data than the paper's the order counts alone."
+                "A dot a method, in the printed order; bars are standard deviations. Kendall's rank correlation of the "
+                f"two orders is {ranking.agreement:+.2f}. On other data than the paper's the order counts alone."
             )
-            title = f"{table.paper.replace('_', ' ').capitalize()}, Table {table.number}: printed and measured"
+            title = f"{titles[table.paper].partition(' (')[0]}, Table {table.number}: printed and measured"
             pictures.append(_save(figure, folder, f"{table.name}", title, caption))
     return pictures
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from workbench.io.extras import need
 from workbench.reports.claims import MARGIN, ORDER, Evidence, metric_name, read_claims, weigh
-from workbench.reports.sources import read_sources, repeated_references
+from workbench.reports.sources import compared_references, read_sources
 from workbench.reports.verdicts import judge, t_interval, why_not
 from workbench.runs import Run
 
@@ -83,7 +83,7 @@ def show_reference(run: Run) -> str:
     """
     need("sweeps")
     evidence = [
-        one for one in weigh(read_claims(), repeated_references(), "reference") if one.claim.notebook == run.name
+        one for one in weigh(read_claims(), compared_references(), "reference") if one.claim.notebook == run.name
     ]
     judged = sorted((one for one in evidence if one.verdict), key=lambda one: ORDER.index(one.word))
     if not judged:

@@ -20,7 +20,7 @@ from workbench.reports.measured import collect_measurements
 from workbench.reports.page import templates, write_report
 from workbench.reports.paper_tables import PaperTable, build_tables, read_readings
 from workbench.reports.published import published_files
-from workbench.reports.sources import Source, read_sources, repeated_references
+from workbench.reports.sources import Setting, Source, compared_references, read_search, read_sources
 from workbench.reports.verdicts import SKEWED, signed
 from workbench.runs.record import now
 from workbench.sweeps.summary import collect_sweeps
@@ -48,9 +48,10 @@ def write_site(runs_dir: str | Path, page: str | Path) -> dict[str, Any]:
     damaged: list[str] = []
     measurements = collect_measurements(runs_dir, damaged=damaged)
     sources: list[Source] = []
+    search: dict[str, list[Setting]] = {}
     try:
-        sources = read_sources()
-        measurements += repeated_references()
+        sources, search = read_sources(), read_search()
+        measurements += compared_references()
     except ValueError as error:
         damaged.append(str(error))
     readings = read_readings()
@@ -61,7 +62,8 @@ def write_site(runs_dir: str | Path, page: str | Path) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     for table in tables:
         write_table(table, folder / "tables")
-    pictures = draw_figures(measurements, tables, [one for pair in evidence for one in pair], folder / "figures")
+    weighed = [one for pair in evidence for one in pair]
+    pictures = draw_figures(measurements, tables, weighed, folder / "figures", readings.titles)
     common = {
         "readings": readings,
         "networks": sum(one.origin == "own" for one in measurements),
@@ -76,6 +78,7 @@ def write_site(runs_dir: str | Path, page: str | Path) -> dict[str, Any]:
         "claims": {
             "groups": {name: [pair for pair in evidence if word(pair) == name] for name in ORDER},
             "skewed": SKEWED,
+            "search": search,
             "margin": MARGIN,
             "forest": next((picture for picture in pictures if picture.png.stem == "claims"), None),
         },

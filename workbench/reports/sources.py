@@ -1,13 +1,18 @@
 """Where the reference records come from: one file a sweep, by which code, on which machine."""
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from workbench.io.source import source_digest
 from workbench.reports.measured import Measurement
 from workbench.reports.reference import Head, read_reference, read_references, reference_folder
 from workbench.sweeps.plan import TRAININGS
+
+SEARCH = "search"
+"""The file of the runs that chose the settings of the others."""
+SEARCHED = ("val_mae", "val_f1", "baseline_mae")
 
 
 class Source(NamedTuple):
@@ -58,21 +63,62 @@ def read_sources(folder: str | Path | None = None) -> list[Source]:
     return found
 
 
-def repeated_references(folder: str | Path | None = None) -> list[Measurement]:
-    """The reference runs that compare something: those that their own file has with several seeds.
+def compared_references(folder: str | Path | None = None) -> list[Measurement]:
+    """The reference runs that compare something: all but the search's.
 
-    A search for settings has one seed. It must not count as evidence for what it chose.
+    A search must not count as evidence for what it chose.
 
     Args:
         folder: of the files; the project's if None.
     """
-    return with_several_seeds(read_references(folder))
+    return [one for one in read_references(folder) if one.record.stem != SEARCH]
 
 
-def with_several_seeds(measurements: Iterable[Measurement]) -> list[Measurement]:
-    """Those whose configuration was run with two seeds or more in the same file."""
-    known = list(measurements)
-    seeds: dict[tuple[Path, str], set[int]] = {}
-    for one in known:
-        seeds.setdefault((one.record, one.but("seed")), set()).add(one.seed)
-    return [one for one in known if len(seeds[one.record, one.but("seed")]) > 1]
+class Setting(NamedTuple):
+    """One setting that the search tried for a loss, and what it reached on the validation scenes.
+
+    Attributes:
+        loss: its name, with the convention where that is not the paper's.
+        options: of the loss.
+        learning_rate: of the training.
+        mae: mean over the seeds.
+        f1: mean over the seeds.
+        score: mean of MAE over the mean count's MAE plus 1 - F1; the smallest is chosen.
+        seeds: how many.
+    """
+
+    loss: str
+    options: dict[str, Any]
+    learning_rate: float
+    mae: float
+    f1: float
+    score: float
+    seeds: int
+
+
+def read_search(folder: str | Path | None = None) -> dict[str, list[Setting]]:
+    """What the search tried for each loss, the chosen setting first; nothing where there is no search's file.
+
+    Args:
+        folder: of the files; the project's if None.
+
+    Raises:
+        ValueError: the file is damaged, or a run lacks a score of the validation scenes.
+    """
+    groups: dict[str, list[Measurement]] = {}
+    for one in read_references(folder):
+        if one.record.stem == SEARCH:
+            groups.setdefault(one.but("seed"), []).append(one)
+    found: dict[str, list[Setting]] = {}
+    for runs in groups.values():
+        config = runs[0].config
+        loss = config["loss"] + ("" if config["convention"] == "paper" else f" ({config['convention']})")
+        try:
+            mae, f1, mean = (np.array([one.metrics[name] for one in runs]) for name in SEARCHED)
+        except KeyError as error:
+            raise ValueError(f"{runs[0].record} has a run of {loss} without {error}") from error
+        scores = mae / mean + 1 - f1
+        means = float(mae.mean()), float(f1.mean()), float(scores.mean())
+        setting = Setting(loss, config["loss_options"], config["learning_rate"], *means, len(runs))
+        found.setdefault(loss, []).append(setting)
+    return {loss: sorted(settings, key=lambda one: one.score) for loss, settings in sorted(found.items())}
