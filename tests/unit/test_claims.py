@@ -81,7 +81,8 @@ def test_a_score_that_should_be_high(tmp_path):
 
 
 def test_a_picture_of_the_claims_has_the_better_side_on_the_right(tmp_path):
-    from workbench.reports.plots import new_figure, show_claims
+    from workbench.plots.basic import new_figure
+    from workbench.reports.plots import show_claims
 
     higher = CLAIM.model_copy(update={"id": "b", "metric": "f1", "better": "higher"})
     runs = list(pairs(tmp_path, [1.0, 2.0, 1.5, 1.0, 2.0]))

@@ -8,12 +8,12 @@ from torch import nn
 
 from workbench.data.sample import CrowdSample
 from workbench.models import CountingModel, ModelOutput, build_model
+from workbench.plots.basic import show_runs
 from workbench.plots.hmode import (
     scale_legend,
     show_best_scale,
     show_regions,
     show_sweep,
-    show_variants,
     show_weights,
 )
 from workbench.study.experts import (
@@ -104,7 +104,9 @@ def test_figures_say_what_they_show():
     assert len(colors) == 3
     assert [patch.get_label() for patch in scale_legend(3)] == ["$E_1$", "$E_2$", "$E_3$"]
     assert show_weights(two, torch.rand(2, 2)).get_clim() == (0, 1)
-    show_variants(three, {"A": [1.0, 3.0], "B": [2.0]}, mark="B")
+    show_runs(three, {"A": [1.0, 3.0], "B": [2.0]}, xlabel="test MAE (people)", mark="B")
+    assert [list(line.get_xdata()) for line in (three.lines[0], three.lines[2])] == [[1.0, 3.0], [2.0]]
+    assert [list(line.get_xdata()) for line in (three.lines[1], three.lines[3])] == [[2.0, 2.0], [2.0, 2.0]]
     assert [label.get_text() for label in three.get_yticklabels()] == ["A", "B"]
     assert three.get_xlabel() == "test MAE (people)"
     show_sweep(four, {"3": [1.0, 3.0], "9": [4.0, 4.0]}, xlabel="S", mark="9")

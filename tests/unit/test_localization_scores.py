@@ -5,7 +5,6 @@ from workbench.localization.formats import Heads
 from workbench.localization.scores import (
     Detection,
     average_precision,
-    detection,
     nwpu_scores,
     qnrf_scores,
     radius_scores,
@@ -102,10 +101,6 @@ def test_average_precision_ranks_the_predictions_of_all_images_together():
     surer, less = torch.tensor([0.9]), torch.tensor([0.1])
     assert average_precision(predicted, [surer, less], people, 4.0) == 0.5
     assert average_precision(predicted, [less, surer], people, 4.0) == 0.25
-
-
-def test_detections_add_up():
-    assert detection(1, 3, 2) + detection(4, 4, 6) == Detection(5, 2, 3)
 
 
 @pytest.mark.bad_input

@@ -10,7 +10,6 @@ from workbench.plots.locality import (
     show_collisions,
     show_curves,
     show_distributions,
-    show_strategies,
     show_zoom,
 )
 
@@ -53,14 +52,10 @@ def test_curves_are_means_with_their_range(ax):
     assert (heights.min(), heights.max()) == (2, 6)
 
 
-def test_zooms_distributions_and_strategies(ax):
+def test_zooms_and_distributions(ax):
     show_zoom(ax, [-1, 0, 1], {"a": [1.3, 1, 0.7]})
     assert ax.lines[0].get_ydata().tolist() == [1.3, 1, 0.7]
     ax = Figure().subplots()
     show_distributions(ax, {"random": [0, 1, 7], "LADA": [0, 12]}, width=5)
     assert len(ax.patches) == 2
     assert ax.get_yscale() == "log"
-    ax = Figure().subplots()
-    show_strategies(ax, {"random": [1.0, 3.0], "LADP": [2.5]}, xlabel="MAE (people)")
-    assert [bar.get_width() for bar in ax.patches] == [2.0, 2.5]
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["random", "LADP"]

@@ -91,8 +91,8 @@ ARMS: dict[str, dict[str, Any]] = {
 """What the arms of LA Table 9 change in the recipe, by the table's names."""
 
 
-def protocol(dataset: str, **changes: Any) -> AdversarialConfig:
-    """The configuration that a data set is trained with.
+def configure(dataset: str = "digits", **changes: Any) -> AdversarialConfig:
+    """The configuration that a data set is trained with: the paper's protocol, with changes.
 
     Args:
         dataset: "digits" (minutes on a CPU), or "cifar10" and "stl10" by the paper's protocol (hours on a GPU).
@@ -132,11 +132,6 @@ def run_arm(config: AdversarialConfig, root: str | Path, *, on_epoch: Any = None
     """
     name = f"{config.model}-{config.dataset}-adversarial"
     return once(name, config.identity, root, lambda folder: _run(config, folder, on_epoch), code=__name__)
-
-
-def configure(*, dataset: str = "digits", **options: Any) -> AdversarialConfig:
-    """The configuration of a cell of a sweep: :func:`protocol` with what the cell sets."""
-    return protocol(dataset, **options)
 
 
 def run_experiment(config: AdversarialConfig, folder: str | Path, *, on_epoch: Any = None) -> Record:

@@ -91,12 +91,11 @@ def print_scores(content: Mapping[str, Any]) -> None:
 
 def save_plot(scores: "QnrfScores", path: Path) -> None:
     """Draw precision and recall against the radius and write it as PNG."""
-    from matplotlib.figure import Figure
-
     from workbench.io.files import atomic_write
+    from workbench.plots.basic import new_figure
     from workbench.plots.localization import show_radius_scores
 
-    figure = Figure(figsize=(6, 3.8), layout="constrained")
+    figure = new_figure(6, 3.8, layout="constrained")
     show_radius_scores(figure.subplots(), scores)
     with atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=120)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from workbench.plots.basic import new_figure
 
 DOTS_PER_INCH = 100
 
@@ -34,7 +35,7 @@ class Explorer:
 
     def figure(self) -> Figure:
         """The present state as a figure of matplotlib, for a report or a slide."""
-        figure = new_figure(self.size)
+        figure = new_figure(*self.size, dpi=DOTS_PER_INCH)
         self.draw(figure)
         return figure
 
@@ -72,7 +73,7 @@ class LivePicture:
 
     def __init__(self, draw: Callable[[Figure], None], *, size: tuple[float, float]) -> None:
         self.draw = draw
-        self._figure = new_figure(size)
+        self._figure = new_figure(*size, dpi=DOTS_PER_INCH)
         layout = widgets.Layout(width=f"{size[0] * DOTS_PER_INCH:.0f}px", max_width="100%", object_fit="contain")
         self.widget = widgets.Image(format="png", layout=layout)
         self.redraw()
@@ -82,13 +83,6 @@ class LivePicture:
         self._figure.clear()
         self.draw(self._figure)
         self.widget.value = png(self._figure)
-
-
-def new_figure(size: tuple[float, float], **options: Any) -> Figure:
-    """A figure that pyplot knows nothing of, so that none is left open."""
-    figure = Figure(figsize=size, dpi=DOTS_PER_INCH, **options)
-    FigureCanvasAgg(figure)
-    return figure
 
 
 def module(*names: str) -> str:

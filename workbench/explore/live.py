@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from workbench.explore.base import new_figure, png
-from workbench.plots.basic import show_history
+from workbench.explore.base import png
+from workbench.plots.basic import new_figure, show_history
 
 
 class LiveHistory:
@@ -36,7 +36,7 @@ class LiveHistory:
 
     def picture(self) -> bytes:
         """The curve so far, as PNG."""
-        figure = new_figure((6, 2.8), layout="constrained")
+        figure = new_figure(6, 2.8, layout="constrained")
         ax = show_history(figure.subplots(), self.rows, baseline=self.baseline)
         ax.set(xlim=(1, max(self.epochs, 2)), title=f"epoch {len(self.rows)} of {self.epochs}")
         return png(figure, dpi=144)

@@ -5,7 +5,7 @@ the published evaluation code, 0 / 0 counts as 0: a set without people and witho
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,21 +52,7 @@ class Detection:
 
     def to_dict(self) -> dict[str, float]:
         """Plain values for JSON and tables."""
-        return {
-            "precision": self.precision,
-            "recall": self.recall,
-            "f1": self.f1,
-            "true_positives": self.true_positives,
-            "false_positives": self.false_positives,
-            "false_negatives": self.false_negatives,
-        }
-
-    def __add__(self, other: "Detection") -> "Detection":
-        return Detection(
-            self.true_positives + other.true_positives,
-            self.false_positives + other.false_positives,
-            self.false_negatives + other.false_negatives,
-        )
+        return {"precision": self.precision, "recall": self.recall, "f1": self.f1, **asdict(self)}
 
 
 def _share(part: float, whole: float) -> float:
@@ -101,12 +87,13 @@ def radius_scores(predicted: Points, truth: Points, radius: float, *, progress: 
         TypeError: not floating-point tensors.
         ValueError: numbers of images that differ, points that are not finite, a negative radius.
     """
-    total, distance = Detection(0, 0, 0), 0.0
+    matched, distance = 0, 0.0
     for ours, theirs in _images(predicted, truth, progress, f"radius {radius:g} px"):
         matching = match_points(ours, theirs, radius, objective="distance")
-        total += detection(len(matching), len(ours), len(theirs))
+        matched += len(matching)
         distance += float(matching.distance.double().sum())
-    return RadiusScores(total, _share(distance, total.true_positives))
+    counts = detection(matched, sum(map(len, predicted)), sum(map(len, truth)))
+    return RadiusScores(counts, _share(distance, matched))
 
 
 def detection(matched: int, predicted: int, people: int) -> Detection:
@@ -150,16 +137,15 @@ def nwpu_scores(
         Wang, Gao, Lin and Li, "NWPU-Crowd: A Large-Scale Benchmark for Crowd Counting and Localization", TPAMI 2021.
     """
     check_choice(sigma, SIGMAS, "sigma")
-    total = Detection(0, 0, 0)
     found, there = torch.zeros(len(AREA_LEVELS), dtype=torch.long), torch.zeros(len(AREA_LEVELS), dtype=torch.long)
     for ours, heads in _images(predicted, truth, progress, f"{sigma} sigma"):
         radius = heads.sigma_large if sigma == "large" else heads.sigma_small
         matching = match_points(ours, heads.points, radius)
-        total += detection(len(matching), len(ours), len(heads))
         found += torch.bincount(heads.level[matching.truth].cpu(), minlength=len(AREA_LEVELS))
         there += torch.bincount(heads.level.cpu(), minlength=len(AREA_LEVELS))
     rows = zip(AREA_LEVELS, found.tolist(), there.tolist(), strict=True)
-    return NwpuScores(total, {name: (hits, people) for name, hits, people in rows if people})
+    counts = detection(int(found.sum()), sum(map(len, predicted)), int(there.sum()))
+    return NwpuScores(counts, {name: (hits, people) for name, hits, people in rows if people})
 
 
 @dataclass(frozen=True)

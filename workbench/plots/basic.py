@@ -10,13 +10,23 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Shaped
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from workbench.metrics import count_pairs, mae
 
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#555555"
+
+
+def new_figure(width: float, height: float, **options: Any) -> Figure:
+    """A figure of ``width`` x ``height`` inches that pyplot knows nothing of, so that none is left open."""
+    figure = Figure(figsize=(width, height), **options)
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def show_image(ax: Axes, image: Float[Tensor, "c h w"], title: str = "") -> Axes:
@@ -95,4 +105,24 @@ def show_count_histogram(ax: Axes, counts: Sequence[float], *, bins: int = 30, c
     """Draw how many images have how many people, the number of images on a logarithmic axis (LA fig. 1)."""
     ax.hist(np.asarray(counts), bins=bins, color=color)
     ax.set(xlabel="people in the image", ylabel="images", yscale="log")
+    return ax
+
+
+def show_runs(
+    ax: Axes, values: Mapping[str, ArrayLike], *, xlabel: str, mark: str | None = None, color: str = BLUE
+) -> Axes:
+    """Draw groups of networks from the top down: each network a ring, their mean a line.
+
+    ``values`` holds a number a network, by the group's name; ``mark`` is the group in another colour, whose mean is a
+    dotted line across all.
+    """
+    for row, (name, numbers) in enumerate(values.items()):
+        runs = np.atleast_1d(np.asarray(numbers, dtype=float))
+        shade = ORANGE if name == mark else color
+        ax.plot(runs, np.full(len(runs), row), "o", color=shade, markersize=5, fillstyle="none")
+        ax.plot([runs.mean()] * 2, [row - 0.3, row + 0.3], color=shade, linewidth=2)
+        if name == mark:
+            ax.axvline(runs.mean(), color=GREY, linewidth=0.8, linestyle=":")
+    ax.set_yticks(range(len(values)), list(values))
+    ax.set(xlabel=xlabel, ylim=(len(values) - 0.5, -0.5))
     return ax

@@ -1,4 +1,4 @@
-"""Figures of the mixture of density experts: best scales, weight maps, outputs, variants. Axes in, axes out."""
+"""Figures of the mixture of density experts: best scales, weight maps, a parameter's values. Axes in, axes out."""
 
 from collections.abc import Mapping, Sequence
 
@@ -32,25 +32,6 @@ def scale_legend(experts: int) -> list[Patch]:
 def show_weights(ax: Axes, weights: Float[Tensor, "h w"], *, stride: float = 1, title: str = "") -> AxesImage:
     """Draw a gate's weights by :func:`show_map`, from 0 to 1 (Fig. 8)."""
     return show_map(ax, weights, stride=stride, title=title, cmap="viridis", vmin=0, vmax=1)
-
-
-def show_variants(
-    ax: Axes,
-    measured: Mapping[str, Sequence[float]],
-    *,
-    mark: str | None = None,
-    xlabel: str = "test MAE (people)",
-) -> Axes:
-    """Draw variants from the top down: each network a ring, their mean a line; ``mark`` is the one in colour."""
-    for row, (name, values) in enumerate(measured.items()):
-        color = ORANGE if name == mark else BLUE
-        ax.plot(values, [row] * len(values), "o", color=color, markersize=5, fillstyle="none")
-        ax.plot([np.mean(values)] * 2, [row - 0.3, row + 0.3], color=color, linewidth=2)
-    if mark is not None and mark in measured:
-        ax.axvline(float(np.mean(measured[mark])), color=GREY, linewidth=0.8, linestyle=":")
-    ax.set_yticks(range(len(measured)), list(measured))
-    ax.set(xlabel=xlabel, ylim=(len(measured) - 0.5, -0.5))
-    return ax
 
 
 def show_sweep(

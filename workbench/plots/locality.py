@@ -128,16 +128,3 @@ def show_distributions(
     ax.set(xlabel=xlabel, ylabel="patches", yscale="log", xlim=(0, edges[-1]))
     ax.legend(frameon=False)
     return ax
-
-
-def show_strategies(ax: Axes, values: Mapping[str, ArrayLike], *, xlabel: str, published: bool = False) -> Axes:
-    """Draw the mean of each strategy and its single runs, one below the other; ``published`` numbers are grey."""
-    color = GREY if published else BLUE
-    for row, numbers in enumerate(values.values()):
-        runs = np.atleast_1d(np.asarray(numbers, dtype=float))
-        ax.barh(row, runs.mean(), color=color, alpha=0.45)
-        ax.plot(runs, np.full(len(runs), row), ".", color=color, markersize=6)
-    ax.set_yticks(range(len(values)), list(values))
-    ax.set(xlabel=xlabel, xlim=(0, None))
-    ax.invert_yaxis()
-    return ax

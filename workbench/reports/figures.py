@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from workbench.io.files import write_bytes
+from workbench.plots.basic import new_figure
 from workbench.reports.claims import Evidence
 from workbench.reports.measured import Measurement, by_setting, describe, effort
 from workbench.reports.paper_tables import PaperTable
-from workbench.reports.plots import new_figure, rank_table, show_claims, show_networks, show_ranking
+from workbench.reports.plots import rank_table, show_claims, show_networks, show_ranking
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,7 +50,7 @@ def draw_figures(
     pictures = []
     weighed = [one for one in evidence if one.verdict is not None]
     if weighed:
-        figure = new_figure(9.2, 1.4 + 0.36 * len({one.claim.id for one in weighed}))
+        figure = new_figure(9.2, 1.4 + 0.36 * len({one.claim.id for one in weighed}), layout="constrained")
         show_claims(figure.subplots(), weighed)
         caption = (
             "Right of zero the side that the claim calls better is better. Within the shaded band a difference counts "
@@ -65,7 +66,7 @@ def draw_figures(
     for table in tables:
         ranking = rank_table(table)
         if ranking is not None:
-            figure = new_figure(9.2, 1.3 + 0.3 * len(ranking.values))
+            figure = new_figure(9.2, 1.3 + 0.3 * len(ranking.values), layout="constrained")
             show_ranking(figure.subplots(1, 2, sharey=True), ranking)
             caption = (
                 "A dot a method, in the printed order; bars are standard deviations. Kendall's rank correlation of the "
@@ -99,10 +100,10 @@ def _networks(origin: str, setting: str, group: Sequence[Measurement], folder: P
     frame = pd.DataFrame([{"method": method_name(one), "MAE": one.metrics["mae"]} for one in group])
     best = frame.groupby("method")["MAE"].mean().sort_values().index[:MOST_METHODS]
     frame = frame[frame["method"].isin(best)]
-    figure = new_figure(9.2, 1.1 + 0.36 * frame["method"].nunique())
-    show_networks(figure.subplots(), frame).set_xlabel("test MAE (people)")
+    figure = new_figure(9.2, 1.1 + 0.36 * frame["method"].nunique(), layout="constrained")
+    show_networks(figure.subplots(), frame)
     more = "" if len(best) < MOST_METHODS else f" The best {MOST_METHODS} of them."
-    caption = f"A dot a network, a line the mean over its seeds.{more}"
+    caption = f"A ring a network, a line the mean over its seeds.{more}"
     whose = {"reference": "Reference networks", "own": "Own networks"}[origin]
     return _save(figure, folder, name, f"{whose} on {describe(setting)}", caption)
 

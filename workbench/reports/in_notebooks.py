@@ -88,11 +88,12 @@ def show_reference(run: Run) -> str:
     judged = sorted((one for one in evidence if one.verdict), key=lambda one: ORDER.index(one.word))
     if not judged:
         return "This copy of the project has no reference records on these claims: nothing is judged here."
-    from workbench.reports.plots import new_figure, show_claims
+    from workbench.plots.basic import new_figure
+    from workbench.reports.plots import show_claims
 
     caption = "The papers' claims by the reference records. The effect is first minus second"
     _show(run, evidence_table(judged), "reference_claims", caption)
-    figure = new_figure(9, 1.6 + 0.42 * len(judged))
+    figure = new_figure(9, 1.6 + 0.42 * len(judged), layout="constrained")
     show_claims(figure.subplots(), judged)
     caption = "The reference records' effects with their intervals. Right of zero the claim's side is better"
     run.figure(figure, "reference_claims", caption)

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from scipy import stats
 
-from workbench.plots.basic import BLUE, GREEN, GREY, ORANGE, RED
+from workbench.plots.basic import BLUE, GREEN, GREY, RED, show_runs
 from workbench.reports.claims import Evidence
 from workbench.reports.paper_tables import Column, PaperTable, Value
 
@@ -40,24 +39,10 @@ def printable_label(text: str) -> str:
     return line.replace("$", r"\$")
 
 
-def show_networks(ax: Axes, frame: "DataFrame", *, label: str = "method", value: str = "MAE") -> Axes:
-    """One dot a network and a line at the mean, by method, the best one on top.
-
-    Args:
-        ax: where.
-        frame: a row a network, with the columns ``label`` and ``value``.
-        label: column of the method.
-        value: column of the score.
-    """
-    import seaborn as sns
-
-    order = frame.groupby(label)[value].mean().sort_values().index
-    sns.stripplot(frame, x=value, y=label, order=order, ax=ax, color=BLUE, alpha=0.7, size=6, jitter=0.12)
-    sns.pointplot(
-        frame, x=value, y=label, order=order, ax=ax, color=ORANGE, estimator="mean", errorbar=None, linestyle="none",
-        marker="|", markersize=18, markeredgewidth=3,
-    )  # fmt: skip
-    ax.set(ylabel="")
+def show_networks(ax: Axes, frame: "DataFrame") -> Axes:
+    """Each network's MAE and the means, by method, the best one on top; the columns are "method" and "MAE"."""
+    order = frame.groupby("method")["MAE"].mean().sort_values().index
+    show_runs(ax, {name: frame.loc[frame["method"] == name, "MAE"] for name in order}, xlabel="test MAE (people)")
     ax.set_yticks(range(len(order)), [printable_label(str(name)) for name in order])
     ax.grid(axis="x", color="0.9")
     ax.spines[["top", "right", "left"]].set_visible(False)
@@ -181,12 +166,3 @@ def show_ranking(axes: Sequence[Axes], ranking: Ranking) -> None:
     axes[0].set_yticks(range(len(ranking.values)), list(ranking.values))
     axes[0].invert_yaxis()
     axes[1].tick_params(labelleft=False)
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """A figure that no window shows, drawn for PNG and SVG alike."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure

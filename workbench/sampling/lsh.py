@@ -9,13 +9,11 @@ import math
 from collections.abc import Iterable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from workbench.checks import check_positive, check_whole
 from workbench.tensor_checks import check_tensor
-
-CHUNK = 64
 
 
 def draw_projection(size: tuple[int, int], *, channels: int = 3, seed: int = 0) -> Float[Tensor, "c h w"]:
@@ -55,13 +53,12 @@ def hash_codes(images: Float[Tensor, "n c h w"], projection: Float[Tensor, "c h 
     return images.flatten(1) @ projection.to(images).flatten() / len(projection)
 
 
-def hash_stream(images: Iterable[Tensor], projection: Float[Tensor, "c h w"], *, chunk: int = CHUNK) -> Tensor:
-    """:func:`hash_codes` of images that come one by one, in the memory of ``chunk`` of them.
+def hash_stream(images: Iterable[Tensor], projection: Float[Tensor, "c h w"]) -> Tensor:
+    """:func:`hash_codes` of images that come one by one, each held in memory alone.
 
     Args:
         images: (C, H, W) each, in [0, 1] or of eight bits (then divided by 255).
         projection: (C, H, W); its dtype is what is computed in.
-        chunk: images that are hashed by one product.
 
     Returns:
         (N,) codes.
@@ -70,43 +67,21 @@ def hash_stream(images: Iterable[Tensor], projection: Float[Tensor, "c h w"], *,
         ValueError: no image, or one of another shape or with NaN or infinite values.
     """
     check_tensor(projection, "projection", shape=(None, None, None))
-    check_whole(chunk, "chunk")
     vectors = projection.flatten() / len(projection)
-    room = projection.new_empty(chunk, vectors.numel())
-    codes: list[float] = []  # as numbers: a tensor a chunk would keep the memory between them from being given back
-    held = 0
-    for image in images:
+    codes: list[float] = []
+    for number, image in enumerate(images):
         if image.shape != projection.shape:
             raise ValueError(
-                f"image {len(codes) + held} has shape {tuple(image.shape)}, the projection "
-                f"{tuple(projection.shape)}; expected the same"
+                f"image {number} has shape {tuple(image.shape)}, the projection {tuple(projection.shape)}; "
+                "expected the same"
             )
-        room[held] = image.reshape(-1)
-        if image.dtype == torch.uint8:
-            room[held] /= 255
-        held += 1
-        if held == chunk:
-            codes += (room @ vectors).tolist()
-            held = 0
-    codes += (room[:held] @ vectors).tolist()
+        code = float(image.to(vectors).flatten() @ vectors) / (255 if image.dtype == torch.uint8 else 1)
+        if not math.isfinite(code):  # the sum of all pixels tells what a look at each would
+            raise ValueError(f"image {number} holds values that are NaN or infinite, expected finite values")
+        codes.append(code)
     if not codes:
         raise ValueError("images is empty, expected at least one")
-    for number, code in enumerate(codes):
-        if not math.isfinite(code):  # one sum of all pixels tells what a look at each would
-            raise ValueError(f"image {number} holds values that are NaN or infinite, expected finite values")
     return projection.new_tensor(codes)
-
-
-def quantise(codes: Float[Tensor, "n"], width: float, offset: float | Tensor = 0.0) -> Int[Tensor, "n"]:
-    """The bin of each code where all bins have one width, floor((h + b) / r), as :func:`collision_probability` assumes.
-
-    Args:
-        codes: (N,).
-        width: r, in the codes' unit.
-        offset: b; the probability is that over b drawn evenly from [0, r).
-    """
-    check_positive(width, "width")
-    return torch.floor((codes + offset) / width).long()
 
 
 def collision_probability(distance: float, width: float) -> float:

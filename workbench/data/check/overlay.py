@@ -30,10 +30,7 @@ def overlay_sheet(cls: type[FileDataset], entries: Sequence[Entry], path: str | 
         ValueError: nothing can be read, or a count below one.
         OSError: the file cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from workbench.plots.basic import show_image, show_points
+    from workbench.plots.basic import new_figure, show_image, show_points
 
     check_whole(count, "count")
     annotated: list[tuple[Entry, Float[Tensor, "n 2"]]] = []
@@ -53,8 +50,7 @@ def overlay_sheet(cls: type[FileDataset], entries: Sequence[Entry], path: str | 
     if not readable:
         raise ValueError(f"none of the {len(entries)} images and annotations can be read, expected at least one")
     rows = math.ceil(len(readable) / COLUMNS)
-    figure = Figure(figsize=(4 * min(COLUMNS, len(readable)), 3.4 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(4 * min(COLUMNS, len(readable)), 3.4 * rows, layout="constrained")
     axes = figure.subplots(rows, min(COLUMNS, len(readable)), squeeze=False).ravel()
     for ax in axes[len(readable) :]:
         ax.set_axis_off()
