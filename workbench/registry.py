@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 Builder = Callable[..., Any]
-Table = Mapping[str, str | Builder]
+Registry = Mapping[str, str | Builder]
 EXTENSIONS = "WORKBENCH_EXTENSIONS"
 
 
@@ -65,7 +65,7 @@ def _reference(builder: str | Builder, kind: str) -> str:
     raise TypeError(f"{kind} is {builder!r}, expected a class, a function or 'module:attribute'")
 
 
-def names(table: Table) -> list[str]:
+def names(table: Registry) -> list[str]:
     """The names in a table in alphabetical order, with those of the extensions."""
     load_extensions()
     return sorted(table)
@@ -99,7 +99,7 @@ def load_extensions() -> None:
             raise
 
 
-def look_up(table: Table, name: str, kind: str) -> Builder:
+def look_up(table: Registry, name: str, kind: str) -> Builder:
     """Import the builder that ``table`` gives for ``name``.
 
     Raises:
@@ -114,7 +114,7 @@ def look_up(table: Table, name: str, kind: str) -> Builder:
     return getattr(import_module(module), attribute)
 
 
-def check_options(table: Table, name: str, kind: str, options: Mapping[str, Any]) -> Builder:
+def check_options(table: Registry, name: str, kind: str, options: Mapping[str, Any]) -> Builder:
     """The builder that ``table`` gives for ``name``, if it takes ``options``.
 
     Raises:
@@ -133,6 +133,6 @@ def check_options(table: Table, name: str, kind: str, options: Mapping[str, Any]
     return builder
 
 
-def build(table: Table, name: str, kind: str, **options: Any) -> Any:
+def build(table: Registry, name: str, kind: str, **options: Any) -> Any:
     """Call the builder that ``table`` gives for ``name`` with ``options``; errors as in :func:`check_options`."""
     return check_options(table, name, kind, options)(**options)

@@ -10,8 +10,8 @@ import zlib
 import pytest
 from test_reports import Page, add_run
 
-from workbench.reports.entry import MOST_PIXELS, inside, png_size, read_entry
-from workbench.reports.page import collect, write_report
+from workbench.reports.entry import MOST_FIGURE_PIXELS, file_inside, png_size, read_entry
+from workbench.reports.page import collect_runs, write_report
 from workbench.reports.site import write_site
 
 
@@ -153,7 +153,7 @@ def test_the_entry_says_what_is_wrong_and_the_rest_renders(tmp_path, damage):
 def test_what_is_sound_in_a_damaged_run_is_shown(tmp_path):
     folder = add_run(tmp_path / "runs", "000_damaged")
     ragged(folder)
-    (entry,) = collect(tmp_path / "runs")
+    (entry,) = collect_runs(tmp_path / "runs")
     assert entry.record is not None
     assert [picture.figure.name for picture in entry.pictures] == ["line"]
     assert entry.tables == []
@@ -164,13 +164,13 @@ def test_a_link_within_the_folder_is_no_way_out(tmp_path):
     os.replace(folder / "line plot.png", folder / "drawn.png")
     (folder / "line plot.png").symlink_to("drawn.png")
     assert read_entry(folder).problems == []
-    assert inside(folder, "line plot.png") == folder / "line plot.png"
+    assert file_inside(folder, "line plot.png") == folder / "line plot.png"
 
 
 def test_the_size_of_a_png_is_read_without_decoding_it(tmp_path):
     path = tmp_path / "a.png"
-    path.write_bytes(bomb(5000, MOST_PIXELS // 5000))
-    assert png_size(path) == (5000, MOST_PIXELS // 5000)
+    path.write_bytes(bomb(5000, MOST_FIGURE_PIXELS // 5000))
+    assert png_size(path) == (5000, MOST_FIGURE_PIXELS // 5000)
     path.write_bytes(bomb(0, 1))
     with pytest.raises(ValueError, match="0 x 1 pixels"):
         png_size(path)

@@ -10,7 +10,7 @@ from layouts import HALF, heads, paint, write_image_info, write_picture
 from scipy.io import savemat
 
 from workbench.data import open_dataset
-from workbench.data.check.validator import save_overlay, validate
+from workbench.data.check.validator import save_overlay_sheet, validate
 from workbench.data.files.annotations import read_json_of_one, read_mat_points
 from workbench.data.files.tables import read_csv
 
@@ -80,7 +80,7 @@ def test_a_file_for_each_picture(tmp_path, form, place):
         form(home / f"{name}.x", points)
     check(tmp_path, truth)
     assert validate("folder", tmp_path).ok
-    save_overlay("folder", tmp_path, tmp_path / "sheet.png")
+    save_overlay_sheet("folder", tmp_path, tmp_path / "sheet.png")
 
 
 def coco(path, truth, *, keypoints=None, boxes=True):

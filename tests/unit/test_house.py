@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections import defaultdict
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -59,6 +60,27 @@ def test_no_two_modules_import_each_other():
     modules = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in FILES}
     graph = {name: [other for other in imports(path) if other in modules] for name, path in modules.items()}
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+# Names that several modules define on purpose.
+TWINS = {
+    "EXERCISES": "the exercises of each module, which workbench.exercises reads by this name",
+    "Result": "the type variable of what a function returns",
+}
+
+
+def test_a_public_class_or_constant_has_one_home():
+    homes = defaultdict(set)
+    for path in FILES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                homes[node.name].add(path)
+            elif isinstance(node, ast.Assign | ast.AnnAssign):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                for name in (part for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)):
+                    homes[name.id].add(path)
+    several = {name for name, paths in homes.items() if len(paths) > 1 and not name.startswith("_")}
+    assert several == set(TWINS)
 
 
 def test_importing_the_package_costs_next_to_nothing():

@@ -19,7 +19,7 @@ from workbench.reports.paper_tables import (
     Reading,
     Readings,
     Row,
-    Value,
+    TableValue,
     build_tables,
     read_readings,
 )
@@ -81,13 +81,15 @@ def test_measured_columns_stand_beside_the_printed(table):
 def ranked(*columns):
     """A table of four methods, printed as 1, 2, 3, 4 with one backbone, and measured with another."""
     measured = [Column("scenes", metric, origin) for origin, metric, _ in columns]
-    printed = [Row(name, "VGG19", [Value(float(n), None), *[None] * len(columns)]) for n, name in enumerate("abcd", 1)]
+    printed = [
+        Row(name, "VGG19", [TableValue(float(n), None), *[None] * len(columns)]) for n, name in enumerate("abcd", 1)
+    ]
     ours = [Row(name, "compact", [None, *(values[n] for _, _, values in columns)]) for n, name in enumerate("abcd")]
     return PaperTable("p", "1", Reading(title="t"), [Column("UCF-QNRF", "MAE", "published"), *measured], printed + ours)
 
 
 def values(*means):
-    return [None if mean is None else Value(mean, 0.5, 10) for mean in means]
+    return [None if mean is None else TableValue(mean, 0.5, 10) for mean in means]
 
 
 def test_a_ranking_puts_our_network_beside_the_first_printed_row_of_its_method():
@@ -135,7 +137,7 @@ def test_markdown_and_latex_and_csv_hold_the_same(table, runs):
 
 
 def test_no_cell_is_read_as_a_command_or_a_new_column():
-    row = Row(r"50% of A_B & C#1 \x {y} – z", "a|b", [Value(1.0, 0.5), None])
+    row = Row(r"50% of A_B & C#1 \x {y} – z", "a|b", [TableValue(1.0, 0.5), None])
     columns = [Column("A & B", "MAE", "published"), Column("A & B", "F_1", "published")]
     table = PaperTable("p", "1", Reading(title="t"), columns, [row])
     latex = to_latex(table)
@@ -149,11 +151,11 @@ def test_no_cell_is_read_as_a_command_or_a_new_column():
     ("value", "shown"),
     [
         (None, "–"),
-        (Value(0.66, None), "0.66"),
-        (Value(1.34, 0.2), "1.34 ± 0.2"),
-        (Value(123.456, 7.89, 3), "123 ± 8 (3)"),
-        (Value(12.3456, None, 1), "12.3 (1)"),
-        (Value(0.12345, 0.01, 2), "0.12 ± 0.01 (2)"),
+        (TableValue(0.66, None), "0.66"),
+        (TableValue(1.34, 0.2), "1.34 ± 0.2"),
+        (TableValue(123.456, 7.89, 3), "123 ± 8 (3)"),
+        (TableValue(12.3456, None, 1), "12.3 (1)"),
+        (TableValue(0.12345, 0.01, 2), "0.12 ± 0.01 (2)"),
     ],
 )
 def test_values_are_read_easily(value, shown):

@@ -20,7 +20,7 @@ from layouts_sets import (
 from scipy.io import loadmat, savemat
 
 from workbench.data import collate, open_dataset
-from workbench.data.check.validator import reader, save_overlay, validate
+from workbench.data.check.validator import reader, save_overlay_sheet, validate
 from workbench.data.files.entries import Published
 from workbench.metrics import game, group_means
 
@@ -88,7 +88,7 @@ def test_a_clean_copy_passes_and_an_overlay_is_drawn(copies, name, tmp_path):
     wrong = published | {"all": published["all"]._replace(people=published["all"].people + 1)}
     assert [f.kind for f in validate(name, root, published=wrong).findings if f.level == "error"] == ["total"]
     assert not validate(name, root).ok  # so small a copy has not the published totals
-    save_overlay(name, root, tmp_path / "sheet.png", count=4)
+    save_overlay_sheet(name, root, tmp_path / "sheet.png", count=4)
     assert (tmp_path / "sheet.png").stat().st_size > 5_000
 
 

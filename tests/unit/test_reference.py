@@ -11,7 +11,7 @@ from workbench.reports.measured import Measurement
 from workbench.reports.reference import (
     Head,
     Reference,
-    Row,
+    ReferenceRow,
     collect,
     differences,
     machine,
@@ -129,7 +129,7 @@ def project(monkeypatch, tmp_path):
     monkeypatch.setattr("workbench.reports.reference.reference_folder", lambda: tmp_path)
     monkeypatch.setattr("workbench.io.source.source_digest", lambda *_: CODE * 4)
     config = {"loss": "l2", "seed": 3}
-    return Reference(head, [Row(config=config, metrics={"mae": 2.0}, seconds=1, code=CODE)])
+    return Reference(head, [ReferenceRow(config=config, metrics={"mae": 2.0}, seconds=1, code=CODE)])
 
 
 def check(monkeypatch, mae, *options):

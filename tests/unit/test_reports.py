@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from small_notebooks import write_notebook
 
-from workbench.reports.page import collect, duration, numeric, render, shown, write_report
+from workbench.reports.page import collect_runs, duration, numeric, render, shown, write_report
 from workbench.runs.record import Figure, Record, Table, Timing
 from workbench.runs.status import Failure, Status
 
@@ -133,11 +133,11 @@ def test_what_cannot_be_read_is_said_and_stops_nothing(tmp_path):
     gone = add_run(runs, "010_gone")
     (gone / "line plot.png").unlink()
     (add_run(runs, "020_lost") / "status.json").write_text("[]")
-    problems = {entry.name: "\n".join(entry.problems) for entry in collect(runs)}
+    problems = {entry.name: "\n".join(entry.problems) for entry in collect_runs(runs)}
     assert "record.json is not a record" in problems["000_torn"]
     assert problems["010_gone"] == f"Figure 'line' cannot be shown: there is no file {gone / 'line plot.png'}"
     assert "status.json is not a status" in problems["020_lost"]
-    assert problems["000_torn"].split(":")[0] in render(collect(runs), tmp_path)
+    assert problems["000_torn"].split(":")[0] in render(collect_runs(runs), tmp_path)
 
 
 def test_a_page_over_nothing_says_so(tmp_path):
@@ -145,7 +145,7 @@ def test_a_page_over_nothing_says_so(tmp_path):
     assert write_report(tmp_path / "runs", tmp_path / "index.html") == []
     assert "Nothing was run yet." in (tmp_path / "index.html").read_text()
     with pytest.raises(FileNotFoundError, match="none does not exist"):
-        collect(tmp_path / "none")
+        collect_runs(tmp_path / "none")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch
 from workbench.data import open_dataset
 from workbench.data.scenes.dataset import SCENE_PRESETS
 from workbench.data.scenes.layout import Camera, Layout
-from workbench.data.scenes.painting import MIN_VISIBLE, paint, people, seen
+from workbench.data.scenes.painting import MIN_VISIBLE, paint, placed_people, seen
 from workbench.data.scenes.sprites import TRAINING_FACES, body, faces, head, texture
 
 SIZE = (96, 96)
@@ -59,7 +59,7 @@ def test_a_head_cut_by_the_border_counts_while_its_centre_is_inside():
 
 def test_the_point_is_the_centre_of_the_painted_head():
     layout = crowd((30, 40, 12), (60, 50, 9))
-    for index, _, placed in people(layout, SIZE):
+    for index, _, placed in placed_people(layout, SIZE):
         rows, columns = placed.window
         weight = placed.cover / placed.cover.sum()
         x = (weight * (np.arange(columns.start, columns.stop) + 0.5)).sum()

@@ -7,7 +7,7 @@ import pytest
 from layouts import heads, write_image_info, write_shanghaitech
 from PIL import Image
 
-from workbench.data.check.validator import save_overlay, validate
+from workbench.data.check.validator import save_overlay_sheet, validate
 from workbench.data.files.folders import Published
 from workbench.data.readers.shanghaitech import ShanghaiTechA
 from workbench.plots import basic
@@ -201,7 +201,7 @@ def test_the_sheet_shows_the_images_and_their_points(copy, tmp_path):
     root, _ = copy
     (root / TRAIN / "images" / "IMG_8.jpg").write_text("not an image")
     (root / TRAIN / "ground-truth" / "GT_IMG_9.mat").write_text("not an annotation")
-    save_overlay("shanghaitech_a", root, tmp_path / "sheet.png")
+    save_overlay_sheet("shanghaitech_a", root, tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as sheet:
         pixels = np.asarray(sheet.convert("RGB")).astype(int)
     assert pixels.shape[0] > 500
@@ -225,7 +225,7 @@ def test_a_large_image_and_a_point_far_away_are_drawn(copy, tmp_path, monkeypatc
     for path in (root / TRAIN / "images").glob("*.jpg"):
         Image.new("RGB", (4_000, 3_001)).save(path)
     write_image_info(root / TRAIN / "ground-truth" / "GT_IMG_1.mat", np.array([[3e38, -3e38], [3_999.0, 3_000.0]]))
-    save_overlay("shanghaitech_a", root, tmp_path / "sheet.png")
+    save_overlay_sheet("shanghaitech_a", root, tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width > 1_000
     assert max(max(shape) for shape in drawn) == 1_000  # twelve whole photographs would take gigabytes
@@ -245,5 +245,5 @@ def test_bad_names_and_folders_are_named(tmp_path):
     for truth in tmp_path.rglob("*.mat"):
         truth.unlink()
     with pytest.raises(ValueError, match="none of the 2 images and annotations can be read"):
-        save_overlay("shanghaitech_a", tmp_path, tmp_path / "sheet.png")
+        save_overlay_sheet("shanghaitech_a", tmp_path, tmp_path / "sheet.png")
     assert not (tmp_path / "sheet.png").exists()

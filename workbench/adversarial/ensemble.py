@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from workbench.adversarial.attacks import Model, attacked, check_inputs, like
 from workbench.adversarial.robustness import Attack, with_budget
-from workbench.adversarial.tasks import MARGIN_LOSS, Targets, Task, check_labels
+from workbench.adversarial.tasks import MARGIN_LOSS, Targets, Task, check_classes
 from workbench.checks import check_choice, check_positive, check_whole
 from workbench.io.extras import need
 
@@ -123,7 +123,7 @@ def library_attack(name: str, epsilon: float, *, seed: int = 0, **options: Any) 
         with attacked(model), torch.random.fork_rng():
             with torch.no_grad():
                 logits = model(x)
-            labels, classes = check_labels(logits, y), logits.shape[1]
+            labels, classes = check_classes(logits, y), logits.shape[1]
             if name == "AutoAttack" and classes < LEAST_TARGETED:
                 raise ValueError(f"AutoAttack wants {LEAST_TARGETED} classes or more, the model has {classes}")
             chosen = "APGD" if name == "APGDT" and classes < LEAST_TARGETED else name

@@ -63,11 +63,11 @@ class AdversarialConfig(BaseModel):
         return json.dumps(self.model_dump(mode="json"), sort_keys=True)
 
 
-DIGITS: dict[str, Any] = {"epochs": 15, "recipe": {"epsilon": 0.15, "steps": 5, "warmup": 2}}
+DIGITS_PROTOCOL: dict[str, Any] = {"epochs": 15, "recipe": {"epsilon": 0.15, "steps": 5, "warmup": 2}}
 # The setting of Madry et al. for CIFAR-10, which the LA paper follows: 80,000 steps of 128 pictures; the learning rate
 # is divided by ten after half and after three quarters of them; weight decay 2e-4; the training attack takes seven
 # steps of 2/255 from a random start within 8/255.
-PICTURES: dict[str, Any] = {
+PICTURES_PROTOCOL: dict[str, Any] = {
     "model": "resnet18",
     "augment": "crop_flip",
     "validation": 0.1,
@@ -101,7 +101,7 @@ def configure(dataset: str = "digits", **changes: Any) -> AdversarialConfig:
     Raises:
         ValueError: an unknown data set, key or option, or a value out of range.
     """
-    known = {"digits": DIGITS, "cifar10": PICTURES, "stl10": PICTURES}
+    known = {"digits": DIGITS_PROTOCOL, "cifar10": PICTURES_PROTOCOL, "stl10": PICTURES_PROTOCOL}
     if dataset not in known:
         raise ValueError(f"dataset is {dataset!r}, expected one of {', '.join(known)}")
     settings = {"dataset": dataset, **known[dataset]}
@@ -165,7 +165,7 @@ def _run(config: AdversarialConfig, folder: Path, on_epoch: Any) -> Record:
         identity=config.identity,
         on_epoch=on_epoch,
     )
-    rows = evaluate(model, config)
+    rows = evaluate_arm(model, config)
     radii = [row["epsilon"] for row in history if row["epsilon"] > 0]
     record = Record(
         name=folder.name,
@@ -193,7 +193,7 @@ def _run(config: AdversarialConfig, folder: Path, on_epoch: Any) -> Record:
     return record
 
 
-def evaluate(model: nn.Module, config: AdversarialConfig) -> dict[str, Accuracy]:
+def evaluate_arm(model: nn.Module, config: AdversarialConfig) -> dict[str, Accuracy]:
     """Accuracies on the test part by attack and budget, and on the held-out part, by which settings are chosen."""
     steps = config.attack_steps
     device = next(model.parameters()).device

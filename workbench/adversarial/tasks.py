@@ -36,7 +36,7 @@ def take(y: Targets, index: Tensor) -> Targets:
     return y[index] if isinstance(y, Tensor) else [y[i] for i in index.tolist()]
 
 
-def check_labels(logits: Tensor, labels: Targets) -> Tensor:
+def check_classes(logits: Tensor, labels: Targets) -> Tensor:
     """``labels`` as int64, if they are classes of ``logits`` (B, K); any type of whole numbers will do.
 
     Raises:
@@ -60,12 +60,12 @@ def check_labels(logits: Tensor, labels: Targets) -> Tensor:
 
 def cross_entropy(logits: Float[Tensor, "b k"], labels: Integer[Tensor, "b"]) -> Float[Tensor, "b"]:
     """The cross-entropy of each sample, of the model's logits."""
-    return F.cross_entropy(logits, check_labels(logits, labels), reduction="none")
+    return F.cross_entropy(logits, check_classes(logits, labels), reduction="none")
 
 
 def gap(values: Float[Tensor, "b k"], labels: Integer[Tensor, "b"]) -> Float[Tensor, "b"]:
     r""":math:`z_y - \max_{j \neq y} z_j`: above zero where the label has the largest value."""
-    labels = check_labels(values, labels)
+    labels = check_classes(values, labels)
     own = values.gather(1, labels[:, None])
     others = values.scatter(1, labels[:, None], -torch.inf).amax(dim=1)
     return own[:, 0] - others
@@ -78,7 +78,7 @@ def confidence_gap(logits: Float[Tensor, "b k"], labels: Integer[Tensor, "b"]) -
 
 def right_class(logits: Float[Tensor, "b k"], labels: Integer[Tensor, "b"]) -> Bool[Tensor, "b"]:
     """Whether the largest logit is the label's: C(x) = y."""
-    return logits.argmax(dim=1) == check_labels(logits, labels)
+    return logits.argmax(dim=1) == check_classes(logits, labels)
 
 
 CLASSIFICATION = Task(cross_entropy, confidence_gap, right_class)

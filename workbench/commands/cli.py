@@ -12,8 +12,6 @@ from workbench import __version__
 from workbench.commands import data, evaluate, lab, notebooks, predict, reference, score, sweep, training
 from workbench.commands.output import MISTAKE, Command, complain
 
-INTERRUPTED = 130
-
 
 class _Commands(TyperGroup):
     """Says what is wrong with the input in one line, instead of a traceback."""
@@ -25,7 +23,7 @@ class _Commands(TyperGroup):
             raise
         except KeyboardInterrupt:
             typer.echo("interrupted", err=True)
-            raise typer.Exit(INTERRUPTED) from None
+            raise typer.Exit(128 + signal.SIGINT) from None
         except (ValueError, OSError, RuntimeError) as error:
             if ctx.params.get("debug"):
                 raise

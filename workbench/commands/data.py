@@ -10,7 +10,7 @@ from workbench.commands.output import Json, near, print_json
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The data set, one of {data.DATASETS}.")]
 Root = Annotated[Path | None, typer.Option(help="Its folder; the place that `data list` prints unless given.")]
-Labels = Annotated[list[str] | None, typer.Option(metavar="LABEL", help="A label of people; may be given again.")]
+LabelOption = Annotated[list[str] | None, typer.Option(metavar="LABEL", help="A label of people; may be given again.")]
 
 
 def list_datasets(json: Json = False) -> None:
@@ -40,11 +40,11 @@ def check(
     name: Name,
     root: Root = None,
     overlay: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw some images with their points.")] = None,
-    labels: Labels = None,
+    labels: LabelOption = None,
     json: Json = False,
 ) -> None:
     """Check a copy of a data set: damaged or missing files, points outside their image, published totals."""
-    from workbench.data.check.validator import save_overlay, validate
+    from workbench.data.check.validator import save_overlay_sheet, validate
 
     report = validate(name, root, labels=labels or None)
     if json:
@@ -52,7 +52,7 @@ def check(
     else:
         typer.echo(report.to_text())
     if overlay is not None:
-        save_overlay(name, root, overlay, labels=labels or None)
+        save_overlay_sheet(name, root, overlay, labels=labels or None)
         typer.echo(f"points drawn on {near(overlay)}", err=json)
     if not report.ok:
         raise typer.Exit(1)
@@ -67,7 +67,7 @@ def prepare(
     ] = "none",
     outside: Annotated[str, typer.Option(help="Points outside their image: raise, clamp or drop.")] = "raise",
     workers: Annotated[int, typer.Option(help="Processes beside this one.")] = 0,
-    labels: Labels = None,
+    labels: LabelOption = None,
     json: Json = False,
 ) -> None:
     """Decode and resize every image once; continues where it was stopped."""

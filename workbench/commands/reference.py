@@ -11,7 +11,7 @@ from workbench.commands.sweep import execute_sweep
 from workbench.io.project import project_root, runs_folder
 
 if TYPE_CHECKING:
-    from workbench.reports.reference import Reference, Row
+    from workbench.reports.reference import Reference, ReferenceRow
 
 
 def run(
@@ -87,7 +87,7 @@ def check(
         raise typer.Exit(1)
 
 
-def draw(references: "dict[Path, Reference]", count: int, seed: int) -> "list[tuple[Path, Row]]":
+def draw(references: "dict[Path, Reference]", count: int, seed: int) -> "list[tuple[Path, ReferenceRow]]":
     """``count`` rows drawn at random, one of each file before a second one of any."""
     import numpy as np
 
@@ -112,7 +112,7 @@ def grids(names: list[str] | None) -> list[Path]:
     return [known[name] for name in names or known]
 
 
-def _kept(reference: "Reference", done: list[dict[str, Any]]) -> "list[Row]":
+def _kept(reference: "Reference", done: list[dict[str, Any]]) -> "list[ReferenceRow]":
     """The rows, with their whole configurations, of which there is no new record."""
     rows = [row.model_copy(update={"config": reference.config(row)}) for row in reference.rows]
     return [row for row in rows if row.config not in done]

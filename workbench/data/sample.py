@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+Size = tuple[int, int]
+"""(H, W) of an image in pixels."""
 Window = tuple[int, int, int, int]
 """left, top, width and height of a part of an image, in pixels."""
 

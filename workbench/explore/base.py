@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from workbench.plots.basic import new_figure
 
-DOTS_PER_INCH = 100
+SCREEN_DOTS_PER_INCH = 100
 
 
 class Explorer:
@@ -35,7 +35,7 @@ class Explorer:
 
     def figure(self) -> Figure:
         """The present state as a figure of matplotlib, for a report or a slide."""
-        figure = new_figure(*self.size, dpi=DOTS_PER_INCH)
+        figure = new_figure(*self.size, dpi=SCREEN_DOTS_PER_INCH)
         self.draw(figure)
         return figure
 
@@ -73,8 +73,8 @@ class LivePicture:
 
     def __init__(self, draw: Callable[[Figure], None], *, size: tuple[float, float]) -> None:
         self.draw = draw
-        self._figure = new_figure(*size, dpi=DOTS_PER_INCH)
-        layout = widgets.Layout(width=f"{size[0] * DOTS_PER_INCH:.0f}px", max_width="100%", object_fit="contain")
+        self._figure = new_figure(*size, dpi=SCREEN_DOTS_PER_INCH)
+        layout = widgets.Layout(width=f"{size[0] * SCREEN_DOTS_PER_INCH:.0f}px", max_width="100%", object_fit="contain")
         self.widget = widgets.Image(format="png", layout=layout)
         self.redraw()
 

@@ -18,7 +18,7 @@ from workbench.sampling.lsh import draw_projection, hash_codes
 from workbench.sampling.partition import SPACINGS, Partition, partition_samples
 from workbench.sampling.zoom import STEEPNESS, STRENGTH, next_zooms, zoom_rates
 
-SHOWN = 10  # patches of a bin
+SHOWN_PATCHES = 10  # patches of a bin
 DIVIDE = ("groups", "bins", "spacing", "projection")  # the controls that make another partition
 ZOOM = ("error", "strength", "steepness")  # those of the zoom alone
 
@@ -108,7 +108,7 @@ class LocalityExplorer(Explorer):
         show_occupancy(table, self.partition.occupancy, ylabel="group (by people)")
         table.add_patch(Rectangle((place - 0.5, group - 0.5), 1, 1, fill=False, edgecolor=ORANGE, linewidth=3))
         table.set_title(f"{len(self.counts)} patches in {self.partition.filled} bins", fontsize=10)
-        for number in range(SHOWN):
+        for number in range(SHOWN_PATCHES):
             ax = figure.add_subplot(grid[number // 5, 3 + number % 5])
             ax.set_axis_off()
             if number < len(members):
@@ -117,7 +117,7 @@ class LocalityExplorer(Explorer):
                 show_image(ax, self._images[index])
                 ax.set_title(_people(self.counts[index]), fontsize=9)
                 ax.spines[:].set(color=ORANGE if index == chosen else GREY, linewidth=3 if index == chosen else 0.8)
-        more = f", {SHOWN} of them shown" if len(members) > SHOWN else ""
+        more = f", {SHOWN_PATCHES} of them shown" if len(members) > SHOWN_PATCHES else ""
         held = f"{len(members)} patches{more}" if len(members) else "empty"
         figure.text(0.7, 0.945, f"group {group + 1}, bin {place + 1}: {held}", ha="center", fontsize=10)
 

@@ -18,7 +18,7 @@ from workbench.explore.losses_state import Descents, LossAt, loss_at, named_loss
 from workbench.losses import CrowdLoss
 from workbench.plots.basic import BLUE, GREY, RED, show_map, show_points
 
-SHOWN = ("l2", "bayesian", "dm_count", "generalized")  # what fits beside one another on a screen
+SHOWN_LOSSES = ("l2", "bayesian", "dm_count", "generalized")  # what fits beside one another on a screen
 STARTS = ("flat", "the density")
 MOST = 0.995
 """Share of the cells within the range of the colours: a single cell may lie far above all others, where a loss has
@@ -42,7 +42,7 @@ class LossesExplorer(GroundExplorer):
 
     def __init__(
         self,
-        losses: Sequence[str | CrowdLoss] | Mapping[str, CrowdLoss] = SHOWN,
+        losses: Sequence[str | CrowdLoss] | Mapping[str, CrowdLoss] = SHOWN_LOSSES,
         density: Float[Tensor, "h w"] | None = None,
         points: Float[Tensor, "n 2"] | None = None,
         *,

@@ -13,7 +13,7 @@ from workbench.study.descent import descent
 
 USUAL: dict[str, dict[str, Any]] = {"generalized": {"cost_offset": 1.0}}
 """Without the offset, a person who is found exactly costs more than one who is missed: see :class:`GeneralizedLoss`."""
-FLOOR = 1e-4  # the least density that descent begins with, people per cell: a cell of zero would stay zero
+LEAST_DENSITY = 1e-4  # the least density that descent begins with, people per cell: a cell of zero would stay zero
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,13 @@ def loss_at(loss: CrowdLoss, density: Float[Tensor, "h w"], points: Float[Tensor
 class Descents:
     """Descent on the density under several losses at once, computed as far as it has been asked for.
 
-    Arguments as of :func:`workbench.study.descent.descent`; densities of ``start`` below ``FLOOR`` are raised to it.
+    Arguments as of :func:`workbench.study.descent.descent`; densities of ``start`` are at least ``LEAST_DENSITY``.
     """
 
     def __init__(
         self, losses: Mapping[str, CrowdLoss], points: Float[Tensor, "n 2"], start: Float[Tensor, "h w"], *, steps: int
     ) -> None:
-        start = start.clamp(min=FLOOR)
+        start = start.clamp(min=LEAST_DENSITY)
         self.steps = steps
         self._maps: dict[str, list[Tensor]] = {name: [start] for name in losses}
         self._running = {name: descent(loss, points, start, steps=steps) for name, loss in losses.items()}

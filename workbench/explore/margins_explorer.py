@@ -20,7 +20,7 @@ from workbench.models.classifiers import build_classifier
 from workbench.plots.adversarial import show_margins
 from workbench.plots.basic import BLUE, GREY, RED, show_image, show_map
 
-CAP, RESOLUTION, BRACKET = 0.5, 2**-12, 1 / 16
+CAP, FINE, COARSE = 0.5, 2**-12, 1 / 16
 RADIUS = 0.1  # of the training attack
 EPOCHS = 6
 
@@ -84,7 +84,7 @@ class MarginsExplorer(Explorer):
         key = training, min(epoch, len(self.stages[training]) - 1)
         if key not in self._margins:
             model = self.stages[training][key[1]]
-            self._margins[key] = margins(model, self.images, self.labels, cap=CAP, resolution=1 / 512, bracket=BRACKET)
+            self._margins[key] = margins(model, self.images, self.labels, cap=CAP, resolution=1 / 512, bracket=COARSE)
         return self._margins[key]
 
     def draw(self, figure: Figure) -> None:
@@ -121,7 +121,7 @@ class MarginsExplorer(Explorer):
                 self.asked.append((float(step.abs().max()), bool(answer == y[0])))
             return logits
 
-        margin = float(margins(watched, x, y, cap=CAP, resolution=RESOLUTION, bracket=BRACKET, no_crossing="inf"))
+        margin = float(margins(watched, x, y, cap=CAP, resolution=FINE, bracket=COARSE, no_crossing="inf"))
         del self.asked[0]  # of the gradient, not of the search
         label, radii = int(y), torch.linspace(0, CAP, 101)
         with torch.no_grad():

@@ -14,7 +14,7 @@ from workbench.transport import TransportPlan, cost_matrix, sinkhorn, sinkhorn_i
 
 # Share of the moved mass that is drawn, and the most links for it. In the examples 206 to 601 links hold that share up
 # to epsilon = .01. Above .1 the plan is so blurred that 1,500 links hold 28 to 82 % at epsilon = 1.
-SHOWN, MOST_LINKS = 0.98, 1500
+SHOWN_MASS, MOST_LINKS = 0.98, 1500
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def _converged(cost: Tensor, a: Tensor, b: Tensor, setting: PlanSetting, previou
 
 
 def strongest(
-    matrix: Float[Tensor, "n m"], *, share: float = SHOWN, most: int = MOST_LINKS
+    matrix: Float[Tensor, "n m"], *, share: float = SHOWN_MASS, most: int = MOST_LINKS
 ) -> tuple[Int[Tensor, "k"], Int[Tensor, "k"], Float[Tensor, "k"]]:
     """The entries of a plan that hold ``share`` of its mass, the heaviest first.
 

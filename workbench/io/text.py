@@ -8,7 +8,7 @@ from typing import Any
 
 from workbench.io.files import check_regular
 
-MOST_BYTES = 1 << 28  # of a file that is read whole
+MOST_TEXT_BYTES = 1 << 28  # of a file that is read whole
 MOST_MEMORY = 1 << 30  # of a file's text and what is made of it
 
 # Bytes of memory that a character stands for when the text is decoded. Measured on texts made to take much: JSON takes
@@ -32,10 +32,10 @@ def read_text(path: Path, what: str = "annotation", costs: Mapping[str, int] | N
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not a regular file or not text, is larger than ``MOST_BYTES``, or would take more than
+        ValueError: it is not a regular file or not text, is larger than ``MOST_TEXT_BYTES``, or would take more than
             ``MOST_MEMORY`` when it is decoded; the message names it.
     """
-    check_regular(path, what, MOST_BYTES)
+    check_regular(path, what, MOST_TEXT_BYTES)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

@@ -9,7 +9,7 @@ from workbench.checks import check_whole
 from workbench.tensor_checks import check_not_negative, check_tensor
 
 CLOSE = 0.1  # cells: points nearer than this count as one place
-SAME = 1e-3  # cells: the same, for points that have been spread once
+SAME_PLACE = 1e-3  # cells: the same, for points that have been spread once
 
 
 def bisection_start(density: Float[Tensor, "h w"], people: int) -> Float[Tensor, "n 2"]:
@@ -94,7 +94,7 @@ def separated(points: Float[Tensor, "n 2"]) -> Float[Tensor, "n 2"]:
     for attempt in range(30):
         if not len(places):
             break
-        pairs = cKDTree(places).query_pairs(SAME if attempt else CLOSE, output_type="ndarray")
+        pairs = cKDTree(places).query_pairs(SAME_PLACE if attempt else CLOSE, output_type="ndarray")
         if not len(pairs):
             break
         links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(places), len(places)))

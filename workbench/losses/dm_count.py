@@ -12,13 +12,13 @@ from workbench.points import dot_map
 from workbench.transport.dm_count import published_plan, solve_grid
 from workbench.transport.nearest import as_array
 
-GUARD = 1e-8  # square people: below about 1e-4 people there is no distribution to match
+COUNT_GUARD = 1e-8  # square people: below about 1e-4 people there is no distribution to match
 
 
 def normalised(density: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
     """The density over its sum S, as S / (S^2 + 1e-8) times it, of which value and gradient are finite at S = 0."""
     people = density.sum()
-    return density * (people / (people.square() + GUARD))
+    return density * (people / (people.square() + COUNT_GUARD))
 
 
 def count_loss(density: Float[Tensor, "h w"], people: Float[Tensor, ""]) -> Float[Tensor, ""]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from workbench.checks import check_choice, check_positive
 from workbench.losses import proximal_forms as forms
 from workbench.losses.base import CrowdLoss
-from workbench.losses.proximal_patches import COSTS, Patches, divide
+from workbench.losses.proximal_patches import PROXIMAL_COSTS, Patches, divide
 
 Form = tuple[Callable[[Tensor, Patches, Tensor], dict[str, Tensor]], Callable[[Tensor, Patches, Tensor], Tensor]]
 
@@ -84,7 +84,7 @@ class ProximalLoss(CrowdLoss):
         super().__init__(stride=stride, convention=convention)
         check_choice(form, (*FORMS, "gaussian"), "form")
         check_choice(tau_scale, ("cells", "one"), "tau_scale")
-        check_choice(cost, [name for name in COSTS if name != "published"], "cost")
+        check_choice(cost, [name for name in PROXIMAL_COSTS if name != "published"], "cost")
         for value, name in ((radius, "radius"), (floor, "floor"), (sigma, "sigma")):
             check_positive(value, name)
         if tau is not None:

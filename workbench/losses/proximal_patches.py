@@ -11,7 +11,7 @@ from torch import Tensor
 
 from workbench.transport.nearest import Array, Indices, as_array, grid, merge, nearest, neighbours
 
-COSTS: dict[str, Callable[[Array], Array]] = {
+PROXIMAL_COSTS: dict[str, Callable[[Array], Array]] = {
     "exponential": lambda ratio: np.expm1(ratio) / math.expm1(1),
     "euclidean": lambda ratio: ratio,
     "squared": np.square,
@@ -126,7 +126,7 @@ def divide(
         patch, people, number = (np.cumsum(kept) - 1)[patch], people[kept] + adopted, number[kept]
     reach = np.full(len(number), radius)
     np.maximum.at(reach, patch, distance)
-    price = COSTS[cost](distance / reach[patch])
+    price = PROXIMAL_COSTS[cost](distance / reach[patch])
 
     def tensor(values: Array | Indices) -> Tensor:
         return torch.as_tensor(values).to(weights)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from workbench.checks import check_choice, check_whole
 
-Level = tuple[tuple[int, ...], ...]
+GateLevel = tuple[tuple[int, ...], ...]
 
 FUSIONS = ("hmode", "ordinary", "moe", "average", "concat")
 WEIGHTINGS = ("pixel", "image", "hard", "channel")
@@ -18,7 +18,7 @@ WEIGHTINGS = ("pixel", "image", "hard", "channel")
 
 def hierarchy(
     fusion: str, *, experts: int = 3, group_size: int = 2, depth: int = 2, pair: Sequence[int] = (2, 3)
-) -> tuple[Level, ...]:
+) -> tuple[GateLevel, ...]:
     """The levels of the combination, from the experts up; a level lists its groups, a group its members below.
 
     The last level always has one group of everything below it.
@@ -50,7 +50,7 @@ def hierarchy(
         return first, (tuple(range(len(first))),)
     check_whole(group_size, "group_size", least=2)
     check_whole(depth, "depth", least=2)
-    levels: list[Level] = []
+    levels: list[GateLevel] = []
     members = experts
     for _ in range(depth - 1):
         if group_size >= members:
@@ -61,7 +61,7 @@ def hierarchy(
 
 
 def gate_weights(
-    logits: Float[Tensor, "b n h w"], level: Level, size: tuple[int, int], *, weighting: str = "pixel", mode: str
+    logits: Float[Tensor, "b n h w"], level: GateLevel, size: tuple[int, int], *, weighting: str = "pixel", mode: str
 ) -> tuple[Float[Tensor, "b _ c hh ww"], ...]:
     r"""The weights of each group's members: softmax over the members, so that they sum to one.
 
@@ -93,7 +93,7 @@ def gate_weights(
 
 
 def combine(
-    members: Float[Tensor, "b k c h w"], level: Level, weights: Sequence[Float[Tensor, "b _ _c _h _w"]]
+    members: Float[Tensor, "b k c h w"], level: GateLevel, weights: Sequence[Float[Tensor, "b _ _c _h _w"]]
 ) -> Float[Tensor, "b m c h w"]:
     r"""One level of [HMoDE 1]: the weighted sum of each group's members, :math:`\sum_j G_{ij} \cdot E_{ij}`.
 

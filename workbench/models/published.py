@@ -20,7 +20,7 @@ class NameMap(NamedTuple):
     rule: Mapping[str, Any]
 
 
-DECODER = {"reg_layer.0.": "decoder.0.", "reg_layer.2.": "decoder.2."}
+VGG_DECODER = {"reg_layer.0.": "decoder.0.", "reg_layer.2.": "decoder.2."}
 NAME_MAPS = (
     NameMap(
         "CSRNet",
@@ -31,13 +31,13 @@ NAME_MAPS = (
     NameMap(
         "DM-Count",
         "density_layer.0.weight",
-        {**DECODER, "density_layer.0.": "head."},
+        {**VGG_DECODER, "density_layer.0.": "head."},
         {"activation": "relu", "align_corners": True},
     ),
     NameMap(
         "Bayesian loss",
         "reg_layer.4.weight",
-        {**DECODER, "reg_layer.4.": "head."},
+        {**VGG_DECODER, "reg_layer.4.": "head."},
         {"activation": "abs", "align_corners": True},
     ),
 )

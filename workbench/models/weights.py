@@ -12,7 +12,15 @@ from workbench.models.state_files import read_state
 
 WRAPPERS = ("model", "state_dict", "model_state_dict")
 WRAPPED_NAMES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
-CLASSIFIERS = ("classifier.", "head.", "fc.", "pre_logits.", "final_layer.", "incre_modules.", "downsamp_modules.")
+HEAD_LAYERS = (
+    "classifier.",
+    "head.",
+    "fc.",
+    "pre_logits.",
+    "final_layer.",
+    "incre_modules.",
+    "downsamp_modules.",
+)
 
 
 def load_weights(model: nn.Module, source: str | Path, *, backbone: str | None = None) -> None:
@@ -91,7 +99,7 @@ def front_end(prefix: str, own: Mapping[str, Tensor], state: Mapping[str, Any]) 
         left = list(state)[len(wanted) :]
     if len(named) < len(wanted) or any(named[name].shape != value.shape for name, value in wanted.items()):
         return None
-    return named if all(name.startswith((prefix, *CLASSIFIERS)) or name[0].isdigit() for name in left) else None
+    return named if all(name.startswith((prefix, *HEAD_LAYERS)) or name[0].isdigit() for name in left) else None
 
 
 def misfit(own: Mapping[str, Tensor], state: Mapping[str, Any]) -> str:

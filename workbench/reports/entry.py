@@ -13,15 +13,15 @@ from workbench.runs.record import Figure, Record, Table, read_record
 from workbench.runs.run import DOTS_PER_INCH
 from workbench.runs.status import Status, read_status
 
-MOST_PIXELS = 50_000_000
+MOST_FIGURE_PIXELS = 50_000_000
 """Of a figure on the page: a browser decodes it to four bytes a pixel, so 200 MB."""
-MOST_BYTES = 100_000_000
+MOST_PAGE_BYTES = 100_000_000
 """Of a notebook, record or status that is read for the page."""
 PNG_HEADER = struct.Struct(">8sI4sII")
 LONGEST_NAME = 60
 
 
-class Picture(NamedTuple):
+class RunPicture(NamedTuple):
     """A figure of a run that the page can show; width and height in CSS pixels."""
 
     figure: Figure
@@ -31,7 +31,7 @@ class Picture(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Entry:
+class RunEntry:
     """One run on the page.
 
     Attributes:
@@ -50,7 +50,7 @@ class Entry:
     status: Status | None = None
     record: Record | None = None
     notebook: Path | None = None
-    pictures: list[Picture] = field(default_factory=list)
+    pictures: list[RunPicture] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -82,7 +82,7 @@ class Entry:
         return found or ""
 
 
-def read_entry(folder: Path) -> Entry:
+def read_entry(folder: Path) -> RunEntry:
     """What lies in the folder of one run; what cannot be read or shown is said in ``problems``."""
     problems: list[str] = []
     status, record, notebook, title = None, None, None, ""
@@ -90,7 +90,7 @@ def read_entry(folder: Path) -> Entry:
         try:
             if not (folder / name).exists():
                 continue
-            inside(folder, name)
+            file_inside(folder, name)
             if name == "status.json":
                 status = read_status(folder)
             else:
@@ -101,7 +101,7 @@ def read_entry(folder: Path) -> Entry:
         problems.append("The notebook wrote no record.")
     if status is not None:
         try:
-            path = inside(folder, status.notebook)
+            path = file_inside(folder, status.notebook)
             title = _title(path)
             notebook = path
         except FileNotFoundError:
@@ -113,33 +113,33 @@ def read_entry(folder: Path) -> Entry:
         try:
             pictures.append(_picture(folder, figure))
         except (ValueError, OSError) as error:
-            problems.append(f"Figure {short(figure.name)} cannot be shown: {error}")
+            problems.append(f"Figure {quoted(figure.name)} cannot be shown: {error}")
     for table in record.tables if record else ():
         ragged = [(number, len(row)) for number, row in enumerate(table.rows, 1) if len(row) != len(table.columns)]
         if ragged:
             row, cells = ragged[0]
             found = f"row {row} has {cells} cells, expected {len(table.columns)}, one a column"
-            problems.append(f"Table {short(table.name)} cannot be shown: {found}")
+            problems.append(f"Table {quoted(table.name)} cannot be shown: {found}")
         else:
             tables.append(table)
     title = printable(title or folder.name)
-    return Entry(folder, title, status, record, notebook, pictures, tables, [printable(one) for one in problems])
+    return RunEntry(folder, title, status, record, notebook, pictures, tables, [printable(one) for one in problems])
 
 
-def inside(folder: Path, name: str) -> Path:
+def file_inside(folder: Path, name: str) -> Path:
     """The ordinary file ``name`` in a run's folder, where nothing leads out of the folder.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the name is none that a file can have, the path or a link leads out of the folder, or it is not an
-            ordinary file of at most :data:`MOST_BYTES`.
+            ordinary file of at most :data:`MOST_PAGE_BYTES`.
     """
     if not name or "\0" in name or len(name.encode(errors="replace")) > 255:
-        raise ValueError(f"{short(name)} is not the name of a file")
+        raise ValueError(f"{quoted(name)} is not the name of a file")
     path = folder / name
     if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
-        raise ValueError(f"{short(name)} lies outside the run's folder")
-    check_regular(path, most=MOST_BYTES)
+        raise ValueError(f"{quoted(name)} lies outside the run's folder")
+    check_regular(path, most=MOST_PAGE_BYTES)
     return path
 
 
@@ -147,15 +147,15 @@ def png_size(path: Path) -> tuple[int, int]:
     """Width and height of a PNG file by its first 24 bytes; nothing is decoded.
 
     Raises:
-        ValueError: not a PNG file, or one of no or more than :data:`MOST_PIXELS` pixels.
+        ValueError: not a PNG file, or one of no or more than :data:`MOST_FIGURE_PIXELS` pixels.
     """
     with path.open("rb") as file:
         head = file.read(PNG_HEADER.size)
     if len(head) < PNG_HEADER.size or head[:8] != b"\x89PNG\r\n\x1a\n" or head[12:16] != b"IHDR":
         raise ValueError(f"{path.name} is not a PNG file")
     *_, width, height = PNG_HEADER.unpack(head)
-    if not 0 < width * height <= MOST_PIXELS:
-        raise ValueError(f"{path.name} has {width:,} x {height:,} pixels, expected 1 to {MOST_PIXELS:,} of them")
+    if not 0 < width * height <= MOST_FIGURE_PIXELS:
+        raise ValueError(f"{path.name} has {width:,} x {height:,} pixels, expected 1 to {MOST_FIGURE_PIXELS:,} of them")
     return width, height
 
 
@@ -164,15 +164,15 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
-def short(name: str) -> str:
+def quoted(name: str) -> str:
     """A name in quotation marks, cut where it is too long to read."""
     return repr(name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}... ({len(name):,} letters)")
 
 
-def _picture(folder: Path, figure: Figure) -> Picture:
-    path = inside(folder, figure.file)
+def _picture(folder: Path, figure: Figure) -> RunPicture:
+    path = file_inside(folder, figure.file)
     width, height = png_size(path)
-    return Picture(figure, path, round(width * 96 / DOTS_PER_INCH), round(height * 96 / DOTS_PER_INCH))
+    return RunPicture(figure, path, round(width * 96 / DOTS_PER_INCH), round(height * 96 / DOTS_PER_INCH))
 
 
 def _title(notebook: Path) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from workbench.reports.paper_tables import PaperTable, Value
+from workbench.reports.paper_tables import PaperTable, TableValue
 
 WHOSE = {"published": "", "reference": " (reference)", "own": " (own runs)"}
 """What a column's head says of its numbers."""
@@ -21,7 +21,7 @@ def short(number: float | None) -> str:
     return "–" if number is None else f"{number:.3g}"
 
 
-def text(value: Value | None) -> str:
+def text(value: TableValue | None) -> str:
     """A value as it is read: mean and spread as they are printed, or measured over a number of seeds."""
     if value is None:
         return "–"

@@ -9,7 +9,7 @@ from workbench.io.files import check_regular
 from workbench.runs.record import read_record
 from workbench.training.config import MACHINE
 
-PLACES = ("experiments/*/record.json", "sweeps/*/cells/*/result/record.json")
+RECORD_PLACES = ("experiments/*/record.json", "sweeps/*/cells/*/result/record.json")
 BUILT_IN = ("scenes", "digits")
 """Data sets that stand in for the papers' own."""
 UNTOLD = ("root", *MACHINE)
@@ -29,7 +29,7 @@ FACTORS = (
     "recipe",
 )
 """Keys that a comparison is about; all others are the same for all that is compared."""
-HEADS = {"loss_options": "loss", "sampler_options": "sampler"}
+OPTIONS_OF = {"loss_options": "loss", "sampler_options": "sampler"}
 """Whose options a key holds."""
 ABSENT = object()
 """Stands for a key that a configuration lacks."""
@@ -73,7 +73,7 @@ class Measurement(NamedTuple):
 
 
 def collect_measurements(
-    runs_dir: str | Path, places: Sequence[str] = PLACES, *, damaged: list[str] | None = None
+    runs_dir: str | Path, places: Sequence[str] = RECORD_PLACES, *, damaged: list[str] | None = None
 ) -> list[Measurement]:
     """Every trained network below ``runs_dir``; of records of one configuration the newest counts.
 
@@ -156,7 +156,7 @@ def matches(
     def holds(name: str, wanted: Any) -> bool:
         found = _value_at(config, name)
         if wanted == "reference":
-            head = HEADS.get(name.partition(".")[0], "dataset")
+            head = OPTIONS_OF.get(name.partition(".")[0], "dataset")
             return any(one.get(head) == config.get(head) and _value_at(one, name) == found for one in references)
         if wanted == "absent":
             return found is ABSENT

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from workbench.io.files import write_text
-from workbench.reports.entry import Entry, printable, read_entry
+from workbench.reports.entry import RunEntry, printable, read_entry
 from workbench.runs.record import Table, Value, now
 
 STATES = {
@@ -23,7 +23,7 @@ STATES = {
 }
 
 
-def collect(runs_dir: str | Path) -> list[Entry]:
+def collect_runs(runs_dir: str | Path) -> list[RunEntry]:
     """The runs below ``runs_dir``, by name.
 
     Raises:
@@ -39,7 +39,7 @@ def collect(runs_dir: str | Path) -> list[Entry]:
     ]
 
 
-def write_report(runs_dir: str | Path, path: str | Path, *, pages: Mapping[str, str] | None = None) -> list[Entry]:
+def write_report(runs_dir: str | Path, path: str | Path, *, pages: Mapping[str, str] | None = None) -> list[RunEntry]:
     """Write the page at ``path`` over the runs below ``runs_dir``, whole or not at all; its links are relative.
 
     Args:
@@ -54,7 +54,7 @@ def write_report(runs_dir: str | Path, path: str | Path, *, pages: Mapping[str, 
         FileNotFoundError: there is no folder of runs.
         OSError: the page cannot be written.
     """
-    entries = collect(runs_dir)
+    entries = collect_runs(runs_dir)
     write_text(path, render(entries, Path(path).resolve().parent, pages=pages))
     return entries
 
@@ -76,7 +76,7 @@ def templates(base: Path) -> Environment:
     return environment
 
 
-def render(entries: Sequence[Entry], base: Path, *, pages: Mapping[str, str] | None = None) -> str:
+def render(entries: Sequence[RunEntry], base: Path, *, pages: Mapping[str, str] | None = None) -> str:
     """The page as HTML; links lead from the folder ``base``, those of ``pages`` as they are."""
     environment = templates(base)
     newest = max((entry for entry in entries if entry.record), key=lambda entry: entry.started, default=None)

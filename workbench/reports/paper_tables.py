@@ -67,7 +67,7 @@ class Readings(BaseModel):
     papers: dict[str, dict[str, Reading]]
 
 
-class Value(NamedTuple):
+class TableValue(NamedTuple):
     """A number with its spread; of a measured one, over how many seeds, and from which records."""
 
     mean: float
@@ -100,7 +100,7 @@ class Row(NamedTuple):
 
     method: str
     backbone: str
-    values: list[Value | None]
+    values: list[TableValue | None]
 
 
 class PaperTable(NamedTuple):
@@ -182,11 +182,11 @@ def _build(
         for method in dict.fromkeys(method for method, printed_backbone in names if printed_backbone):
             runs = _runs(_conditions(reading, readings, method, backbone), measurements, references)
             found |= {(method, backbone): runs} if runs else {}
-    rows: dict[tuple[str, str], list[Value | None]] = {name: [None] * len(heads) for name in found}
+    rows: dict[tuple[str, str], list[TableValue | None]] = {name: [None] * len(heads) for name in found}
     for one in printed.to_dict("records"):
         spread = None if np.isnan(one["spread"]) else float(one["spread"])
         place = heads.index((one["dataset"], one["metric"]))
-        rows[one["method"], one["backbone"]][place] = Value(float(one["value"]), spread)
+        rows[one["method"], one["backbone"]][place] = TableValue(float(one["value"]), spread)
     scores: Mapping[str, Score] = readings.metrics | reading.metrics
     metrics = [metric for metric in dict.fromkeys(metric for _, metric in heads) if metric in scores]
     datasets = [readings.datasets.get(dataset, "") for dataset, _ in heads]
@@ -242,14 +242,14 @@ def _settings(found: Mapping[tuple[str, str], list[Measurement]], datasets: Sequ
     return [best[dataset] for dataset in wanted if dataset in best]
 
 
-def _trivial(runs: Sequence[Measurement], score: Score) -> Value | None:
+def _trivial(runs: Sequence[Measurement], score: Score) -> TableValue | None:
     """What the trivial predictor reaches: its mean over the seeds, which draw the data."""
     names = [f"baseline_{key}" for key in ([score] if isinstance(score, str) else score)]
     known = {one.seed: one.metrics[name] for one in runs for name in names if name in one.metrics}
-    return Value(float(np.mean(list(known.values()))), None, len(known)) if known else None
+    return TableValue(float(np.mean(list(known.values()))), None, len(known)) if known else None
 
 
-def _value(runs: Sequence[Measurement], score: Score) -> Value | None:
+def _value(runs: Sequence[Measurement], score: Score) -> TableValue | None:
     """Mean and spread over the seeds of one configuration: the one with most seeds, of those the newest."""
     keys = [score] if isinstance(score, str) else score
     groups: dict[str, dict[int, tuple[Measurement, float]]] = {}
@@ -263,4 +263,4 @@ def _value(runs: Sequence[Measurement], score: Score) -> Value | None:
     runs, values = zip(*(chosen[seed] for seed in sorted(chosen)), strict=True)
     spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
     records = tuple(dict.fromkeys(one.record for one in runs))
-    return Value(float(np.mean(values)), spread, len(values), records)
+    return TableValue(float(np.mean(values)), spread, len(values), records)

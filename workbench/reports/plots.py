@@ -10,7 +10,7 @@ from scipy import stats
 
 from workbench.plots.basic import BLUE, GREEN, GREY, RED, show_runs
 from workbench.reports.claims import Evidence
-from workbench.reports.paper_tables import Column, PaperTable, Value
+from workbench.reports.paper_tables import Column, PaperTable, TableValue
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -109,7 +109,7 @@ class Ranking(NamedTuple):
 
     printed: Column
     measured: Column
-    values: dict[str, tuple[Value, Value]]
+    values: dict[str, tuple[TableValue, TableValue]]
 
     @property
     def agreement(self) -> float:
@@ -141,7 +141,7 @@ def rank_table(table: PaperTable) -> Ranking | None:
             if left.measured or not right.measured or left.metric != right.metric:
                 continue
             printed = {row.method: row.values[one] for row in reversed(table.rows) if row.values[one]}
-            values: dict[str, tuple[Value, Value]] = {}
+            values: dict[str, tuple[TableValue, TableValue]] = {}
             for row in table.rows:
                 value, measured = row.values[one] or printed.get(row.method), row.values[other]
                 if value and measured and all(measured != known for _, known in values.values()):  # each run once

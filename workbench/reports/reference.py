@@ -21,7 +21,7 @@ from workbench.io.project import project_root
 from workbench.reports.measured import Measurement, pace
 from workbench.runs.record import Record, read_record
 
-DIGITS = 6
+SCORE_DIGITS = 6
 SAME = 1e-4
 """Relative difference up to which two scores of one run count as equal on one machine with the same versions."""
 SPREADS = 3.0
@@ -50,7 +50,7 @@ class Head(BaseModel):
     date: str
 
 
-class Row(BaseModel):
+class ReferenceRow(BaseModel):
     """One run.
 
     Attributes:
@@ -74,9 +74,9 @@ class Reference(NamedTuple):
     """The content of one file."""
 
     head: Head
-    rows: list[Row]
+    rows: list[ReferenceRow]
 
-    def config(self, row: Row) -> dict[str, Any]:
+    def config(self, row: ReferenceRow) -> dict[str, Any]:
         """The whole configuration of a row."""
         return self.head.shared | row.config
 
@@ -121,7 +121,7 @@ def read_reference(path: str | Path) -> Reference:
     models: list[BaseModel] = []
     for number, line in enumerate(lines):
         try:
-            models.append((Row if number else Head).model_validate_json(line))
+            models.append((ReferenceRow if number else Head).model_validate_json(line))
         except ValueError as error:
             raise ValueError(f"{path}, line {number + 1}: {error}") from None
     return Reference(models[0], models[1:])  # type: ignore[arg-type]
@@ -144,7 +144,7 @@ def read_references(folder: str | Path | None = None) -> list[Measurement]:
     return found
 
 
-def collect(name: str, run: str, made: Iterable[tuple[Record, str]], earlier: Sequence[Row] = ()) -> Reference:
+def collect(name: str, run: str, made: Iterable[tuple[Record, str]], earlier: Sequence[ReferenceRow] = ()) -> Reference:
     """The file of a sweep, from the records of its cells.
 
     Args:
@@ -158,7 +158,7 @@ def collect(name: str, run: str, made: Iterable[tuple[Record, str]], earlier: Se
     """
     records = list(made)
     rows = [
-        Row(
+        ReferenceRow(
             config=record.config,
             metrics={name: round_digits(value) for name, value in record.metrics.items()},
             seconds=round(record.timing.seconds, 1),
@@ -187,7 +187,7 @@ def collect(name: str, run: str, made: Iterable[tuple[Record, str]], earlier: Se
 
 def round_digits(value: float) -> float:
     """``value`` to six digits."""
-    return float(f"{value:.{DIGITS}g}")
+    return float(f"{value:.{SCORE_DIGITS}g}")
 
 
 def records_below(folder: str | Path) -> list[tuple[Record, str]]:
@@ -202,7 +202,9 @@ def records_below(folder: str | Path) -> list[tuple[Record, str]]:
     return [newest[key] for key in sorted(newest)]
 
 
-def differences(reference: Reference, row: Row, again: dict[str, float], versions: dict[str, str]) -> dict[str, str]:
+def differences(
+    reference: Reference, row: ReferenceRow, again: dict[str, float], versions: dict[str, str]
+) -> dict[str, str]:
     """In which scores a repeated run differs from its row by more than it may: name -> both values and the bound.
 
     On the machine and with the versions of the record a score may differ by :data:`SAME`. Elsewhere rounding leads a
@@ -231,5 +233,5 @@ def differences(reference: Reference, row: Row, again: dict[str, float], version
     return found
 
 
-def _but_seed(row: Row) -> str:
+def _but_seed(row: ReferenceRow) -> str:
     return json.dumps({key: value for key, value in row.config.items() if key != "seed"}, sort_keys=True)

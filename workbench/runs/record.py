@@ -14,7 +14,7 @@ from workbench.io.files import write_json
 from workbench.io.project import PROJECT
 
 Value = bool | int | float | str | None
-Model = TypeVar("Model", bound=BaseModel)
+Content = TypeVar("Content", bound=BaseModel)
 PACKAGES = ("torch", "torchvision", "numpy", "scipy")
 
 
@@ -103,7 +103,7 @@ def read_record(path: str | Path) -> Record:
     return read_model(Record, path, "a record")
 
 
-def read_model(model: type[Model], path: str | Path, what: str) -> Model:
+def read_model(model: type[Content], path: str | Path, what: str) -> Content:
     """Read ``path`` as ``model``; errors as in :func:`read_record`, which calls the content ``what``."""
     try:
         return model.model_validate_json(Path(path).read_bytes())

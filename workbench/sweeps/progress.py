@@ -8,7 +8,7 @@ from pathlib import Path
 from workbench.sweeps.cell import Outcome, cell_state
 from workbench.sweeps.plan import Cell, differing
 
-COLUMNS = ("done", "running", "failed", "waiting")
+CELL_STATES = ("done", "running", "failed", "waiting")
 MOST_ROWS = 12
 
 
@@ -48,7 +48,7 @@ class SweepProgress:
         """One line: cells by state, and the time left, estimated from the cells that have ended so far."""
         counts = self.counts()
         parts = [f"{counts['done']}/{len(self.cells)} done"]
-        parts += [f"{counts[state]} {state}" for state in COLUMNS[1:] if counts[state]]
+        parts += [f"{counts[state]} {state}" for state in CELL_STATES[1:] if counts[state]]
         if self._ended and self.left:
             parts.append(f"about {clock((time.monotonic() - self._begun) / self._ended * self.left)} left")
         return "  ".join(parts)
@@ -62,9 +62,9 @@ class SweepProgress:
             rows.setdefault(str(cell.given.get(name)), Counter())[self.states[key]] += 1
         if not name or len(rows) > MOST_ROWS:
             name, rows = "", {}
-        lines: list[tuple[str, ...]] = [(name, *COLUMNS)]
+        lines: list[tuple[str, ...]] = [(name, *CELL_STATES)]
         for value, counts in [*rows.items(), ("all", self.counts())]:
-            lines.append((value, *(str(counts[column] or "–") for column in COLUMNS)))
+            lines.append((value, *(str(counts[column] or "–") for column in CELL_STATES)))
         width = max(len(line[0]) for line in lines)
         return "\n".join(f"{line[0]:{width}}" + "".join(f"{text:>9}" for text in line[1:]) for line in lines)
 

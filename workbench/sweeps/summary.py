@@ -11,7 +11,7 @@ from workbench.sweeps.cell import CellState, cell_state
 from workbench.sweeps.grid import Grid
 from workbench.sweeps.plan import differing
 
-SHOWN = ("mae", "mae_sparse", "mae_dense", "f1", "rmse")
+SHOWN_METRICS = ("mae", "mae_sparse", "mae_dense", "f1", "rmse")
 
 
 class CellSummary(NamedTuple):
@@ -65,7 +65,7 @@ def collect_sweeps(runs_dir: str | Path, *, damaged: list[str] | None = None) ->
             plan = read_model(_Plan, path, "a sweep")
             cells = [_cell(path.parent / "cells" / name) for name in plan.cells]
             measured = {metric for cell in cells for metric in cell.metrics}
-            metrics = [name for name in SHOWN if name in measured] or sorted(measured)[:4]
+            metrics = [name for name in SHOWN_METRICS if name in measured] or sorted(measured)[:4]
             varying = differing([cell.given for cell in cells])
             found.append(SweepSummary(path.parent.name, plan.planned, plan.grid.run, varying, metrics, cells))
         except (ValueError, OSError) as error:

@@ -22,7 +22,7 @@ from workbench.losses.relative_rivals import absolute_local_counting, global_ran
 from workbench.models import ModelOutput
 from workbench.registry import check_options
 
-KINDS = ("hard", "random", "absolute", "global", "nested")
+RELATIVE_KINDS = ("hard", "random", "absolute", "global", "nested")
 PUBLISHED_WEIGHTS = (1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 4.0)  # of three experts, three groups and the final map
 
 
@@ -52,7 +52,7 @@ class Relative:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        check_choice(self.kind, KINDS, "relative.kind")
+        check_choice(self.kind, RELATIVE_KINDS, "relative.kind")
         if self.pairs is not None:
             check_choice(self.pairs, PAIRS, "relative.pairs")
         check_whole(self.hardest, "relative.hardest")

@@ -13,7 +13,7 @@ from workbench.models import CountingModel
 from workbench.training.evaluation import Counted, evaluate, scores
 from workbench.training.predict import localize
 
-FOUND = ("precision", "recall", "f1")
+MATCH_SCORES = ("precision", "recall", "f1")
 
 
 def score_images(
@@ -46,7 +46,7 @@ def score_images(
         truth = [samples.points(index) for index in range(len(samples))]
         points = localize(model, (samples[index] for index in range(len(samples))))
         matched = radius_scores([points[row.name].points for row in counted], truth, radius).detection.to_dict()
-        found |= {name: matched[name] for name in FOUND}
+        found |= {name: matched[name] for name in MATCH_SCORES}
         found["baseline_f1"] = chance_f1(samples, radius)
     return counted, {name: float(value) for name, value in found.items() if value is not None and np.isfinite(value)}
 

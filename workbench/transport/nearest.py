@@ -13,7 +13,7 @@ from torch import Tensor
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
-FEW = 64  # up to so many annotations by the matrix
+FEW_POINTS = 64  # up to so many annotations by the matrix
 
 
 def as_array(tensor: Tensor) -> Array:
@@ -36,7 +36,7 @@ def nearest(points: Array, cells: Array) -> tuple[Array, Indices]:
 
 def neighbours(points: Array, cells: Array, count: int) -> tuple[Array, Indices]:
     """Distances from each cell to so many of its nearest points, in pixels, and their indices; (n, count) both."""
-    if len(points) > FEW:
+    if len(points) > FEW_POINTS:
         tree = cKDTree(points, balanced_tree=False, compact_nodes=False)
         distances, indices = tree.query(cells, k=[*range(1, count + 1)])
         return distances, indices.astype(np.int64, copy=False)

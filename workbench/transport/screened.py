@@ -30,7 +30,7 @@ from workbench.transport.plan import Support, TransportPlan, sorting_order
 
 # Measured: forward and backward of the loss on one core, maps of 64 and 128 cells a side, 100 and 500 points.
 MARGINS = (8.0, 3.0, 12.0, 30.0)  # epsilons of error in the potential, at each screening; double: 7 to 32 % slower
-PLACES = 256  # to which the density is pooled; half: 18 %, double: 10 % slower on the larger map
+POOLED_PARTS = 256  # to which the density is pooled; half: 18 %, double: 10 % slower on the larger map
 TILE = 4  # side of a tile in cells; half: 6 to 43 % slower, double: the same
 STEEPEST = 1e12  # largest slope of a pair by density, in a row of no mass; half or double: the same gradient
 STIFF = 500.0  # tau / epsilon above which the plan is solved in double; below it the gradient is right to 1e-5
@@ -140,8 +140,8 @@ def _answered(
 def pooled(
     density: Float[Tensor, "h w"], cells: Float[Tensor, "n 2"]
 ) -> tuple[Float[Tensor, "k"], Float[Tensor, "k 2"]]:
-    """The density in some ``PLACES`` parts or fewer that have any, and their centres."""
-    side = math.ceil(math.sqrt(int((density > 0).sum()) / PLACES))
+    """The density in some ``POOLED_PARTS`` parts or fewer that have any, and their centres."""
+    side = math.ceil(math.sqrt(int((density > 0).sum()) / POOLED_PARTS))
     layers = torch.cat([density[None], (density.flatten() * cells.T).reshape(2, *density.shape)])
     parts = F.avg_pool2d(layers[None], side, ceil_mode=True, divisor_override=1)[0].flatten(1)
     parts = parts[:, parts[0] > 0]

@@ -16,8 +16,8 @@ from workbench.data.files.folders import FileDataset
 from workbench.data.files.images import as_image, read_pixels
 from workbench.io.files import atomic_write
 
-COLUMNS = 4
-MOST_PIXELS = 1_000  # of an image's longer side; a sheet shows about 350
+SHEET_COLUMNS = 4
+SHEET_PIXELS = 1_000  # of an image's longer side; a sheet shows about 350
 
 
 def overlay_sheet(cls: type[FileDataset], entries: Sequence[Entry], path: str | Path, *, count: int = 12) -> None:
@@ -44,14 +44,14 @@ def overlay_sheet(cls: type[FileDataset], entries: Sequence[Entry], path: str | 
             entry, points = annotated[index]
             pixels = read_pixels(entry.image)
             height, width = pixels.shape[:2]
-            step = max(1, max(height, width) // MOST_PIXELS)  # what is drawn, not every pixel, stays in memory
+            step = max(1, max(height, width) // SHEET_PIXELS)  # what is drawn, not every pixel, stays in memory
             title = f"{entry.name}: {len(points)} people"
             readable.append((title, as_image(pixels[::step, ::step]), points / step, (width, height)))
     if not readable:
         raise ValueError(f"none of the {len(entries)} images and annotations can be read, expected at least one")
-    rows = math.ceil(len(readable) / COLUMNS)
-    figure = new_figure(4 * min(COLUMNS, len(readable)), 3.4 * rows, layout="constrained")
-    axes = figure.subplots(rows, min(COLUMNS, len(readable)), squeeze=False).ravel()
+    rows = math.ceil(len(readable) / SHEET_COLUMNS)
+    figure = new_figure(4 * min(SHEET_COLUMNS, len(readable)), 3.4 * rows, layout="constrained")
+    axes = figure.subplots(rows, min(SHEET_COLUMNS, len(readable)), squeeze=False).ravel()
     for ax in axes[len(readable) :]:
         ax.set_axis_off()
     for ax, (title, image, points, size) in zip(axes, readable, strict=False):

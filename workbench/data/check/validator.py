@@ -16,13 +16,12 @@ from workbench.data.check.overlay import overlay_sheet
 from workbench.data.check.report import ERROR, NOTE, WARNING, Finding, Report, Totals, totals
 from workbench.data.files.entries import OPTION, Annotation, Entry, Published, beyond, within
 from workbench.data.files.folders import FileDataset, check_root
-from workbench.data.files.images import MOST_BYTES, ImageError, read_pixels
+from workbench.data.files.images import MOST_IMAGE_BYTES, ImageError, read_pixels
 from workbench.data.files.marks import Labels, as_labels, check_labels
+from workbench.data.sample import Size
 from workbench.registry import check_options
 
-__all__ = ["Finding", "Report", "save_overlay", "validate"]
-
-Size = tuple[int, int]
+__all__ = ["Finding", "Report", "save_overlay_sheet", "validate"]
 
 
 def reader(name: str, **options: Any) -> type[FileDataset]:
@@ -86,7 +85,7 @@ def validate(
     return Report(name, str(look.root), look.findings(), measured, compared)
 
 
-def save_overlay(
+def save_overlay_sheet(
     name: str, root: str | Path | None, path: str | Path, *, count: int = 12, labels: str | Sequence[str] | None = None
 ) -> None:
     """Write a PNG sheet of images with their points drawn: the fullest, the emptiest and others evenly between.
@@ -266,7 +265,7 @@ class _Look:
                 by_size[path.stat().st_size].append(path)
         for size, paths in by_size.items():
             digests: dict[str, list[Path]] = defaultdict(list)
-            for path in paths if len(paths) > 1 and size <= MOST_BYTES else ():
+            for path in paths if len(paths) > 1 and size <= MOST_IMAGE_BYTES else ():
                 with open(path, "rb") as file:
                     digests[hashlib.file_digest(file, "sha256").hexdigest()].append(path)
             for same in digests.values():

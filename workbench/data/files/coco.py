@@ -10,7 +10,7 @@ from workbench.data.files.entries import Annotation, as_boxes, as_points, as_siz
 from workbench.data.files.marks import Marks
 from workbench.io.text import read_object
 
-HEADS = ("head", "nose")  # the keypoints that stand for a person
+HEAD_KEYPOINTS = ("head", "nose")  # the keypoints that stand for a person
 KEPT = ("id", "keypoints", "bbox", "iscrowd")  # what is looked at of an annotation
 
 
@@ -92,6 +92,6 @@ def _keypoint(names: Any, keypoints: Any, path: Path) -> list[Any] | None:
     triples = [keypoints[place : place + 3] for place in range(0, len(keypoints), 3)]
     if len(triples) > 1:
         named = zip(names if isinstance(names, list) else [], triples, strict=False)
-        chosen = {name: triple for name, triple in named if isinstance(name, str) and name in HEADS}
-        triples = [chosen[name] for name in HEADS if name in chosen]
+        chosen = {name: triple for name, triple in named if isinstance(name, str) and name in HEAD_KEYPOINTS}
+        triples = [chosen[name] for name in HEAD_KEYPOINTS if name in chosen]
     return next((triple[:2] for triple in triples if triple[2]), None)

@@ -15,7 +15,7 @@ from torch import Tensor
 from workbench.checks import check_whole
 from workbench.io.files import check_regular
 
-KINDS = {
+IMAGE_KINDS = {
     "JPEG": (".jpg", ".jpeg"),
     "PNG": (".png",),
     "BMP": (".bmp",),
@@ -25,11 +25,11 @@ KINDS = {
 }
 """The kinds of image that are read, by PIL's names, with their endings. Others can start programs, as EPS does."""
 
-IMAGE_SUFFIXES = tuple(suffix for suffixes in KINDS.values() for suffix in suffixes)
+IMAGE_SUFFIXES = tuple(suffix for suffixes in IMAGE_KINDS.values() for suffix in suffixes)
 
 # the field's largest image, in NWPU-Crowd, has 77 million pixels; measured: reading takes up to 16 bytes a pixel
 MAX_PIXELS = 80_000_000
-MOST_BYTES = 1 << 29  # of a file; 80 million pixels of 8 bits a channel, stored plainly, take 240 MB
+MOST_IMAGE_BYTES = 1 << 29  # of a file; 80 million pixels of 8 bits a channel, stored plainly, take 240 MB
 ORIENTATION = 0x0112  # the EXIF tag
 TURNED = (5, 6, 7, 8)  # its values that exchange width and height
 TILE_WIDTH, TILE_HEIGHT = 322, 323  # TIFF tags
@@ -49,21 +49,21 @@ def _read(path: str | Path, max_pixels: int, take: Callable[[Image.Image], T]) -
     check_whole(max_pixels, "max_pixels")
     path = Path(path)
     try:
-        check_regular(path, "image", MOST_BYTES)
+        check_regular(path, "image", MOST_IMAGE_BYTES)
     except ValueError as error:
         raise ImageError(str(error)) from error
     try:
         # PIL's own limit warns or fails by size; ours is asked before any pixel is decoded
         with (
             warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
-            Image.open(path, formats=tuple(KINDS)) as image,
+            Image.open(path, formats=tuple(IMAGE_KINDS)) as image,
         ):
             _check_pixels(path, image, max_pixels)
             return take(image)
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        raise ImageError(f"{path} is not an image of a kind that is read ({', '.join(KINDS)})") from error
+        raise ImageError(f"{path} is not an image of a kind that is read ({', '.join(IMAGE_KINDS)})") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{path} is too large: {error}") from error
     except PermissionError:
@@ -127,8 +127,8 @@ def read_pixels(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> UInt8[np.n
 
     Raises:
         FileNotFoundError: there is no such file.
-        ImageError: (a ``ValueError``) not an image of one of ``KINDS``, not a regular file, truncated or damaged, or
-            larger than ``max_pixels`` or ``MOST_BYTES``.
+        ImageError: (a ``ValueError``) not an image of one of ``IMAGE_KINDS``, not a regular file, truncated or damaged,
+            or larger than ``max_pixels`` or ``MOST_IMAGE_BYTES``.
     """
 
     def pixels(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:

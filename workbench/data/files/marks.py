@@ -9,7 +9,7 @@ from torch import Tensor
 from workbench.data.files.entries import Annotation
 
 Labels = tuple[str, ...]
-SHOWN = 20  # labels that a message lists
+LISTED_LABELS = 20  # labels that a message lists
 
 
 class Marks(NamedTuple):
@@ -65,8 +65,8 @@ def check_labels(found: Counter[str], labels: Labels | None, where: object) -> N
     Raises:
         ValueError: several labels and nobody said which count, or one of ``labels`` is not there.
     """
-    listed = ", ".join(f"{label!r} ({number})" for label, number in found.most_common(SHOWN))
-    listed += f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    listed = ", ".join(f"{label!r} ({number})" for label, number in found.most_common(LISTED_LABELS))
+    listed += f" and {len(found) - LISTED_LABELS} more" if len(found) > LISTED_LABELS else ""
     if labels is None and len(found) > 1:
         example = next((label for label in ("person", "head", "people") if label in found), next(iter(found)))
         raise ValueError(

@@ -22,8 +22,8 @@ MATRIX, COMPRESSED = 14, 15
 WIDTHS = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8, 16: 1, 17: 2, 18: 4}  # bytes of each plain type
 CELL, STRUCT, CHAR = 1, 2, 4
 NUMBERS = range(6, 16)
-MOST_BYTES = 1 << 26  # of a file, before and after it is unfolded; the largest map of a data set takes 17 MB
-MOST_BYTES_4 = 1 << 23  # of a file of version 4: 500,000 points; measured: 80,000 empty arrays (2 MB) take 1.5 s
+MOST_MATLAB_BYTES = 1 << 26  # of a file, before and after it is unfolded; the largest map of a data set takes 17 MB
+MOST_MATLAB_4_BYTES = 1 << 23  # of a file of version 4: 500,000 points; measured: 80,000 empty arrays (2 MB) take 1.5 s
 MOST_ARRAYS = 200_000  # of a file, cells and fields counted; Mall's annotation has 6,000
 MOST_DEPTH = 12
 
@@ -98,14 +98,16 @@ def _check_array(data: memoryview, order: str, left: Iterator[int], depth: int =
 
 def _check_file(content: bytes, order: str) -> list[str]:
     """The variables' names; ``ValueError`` unless ``content`` is a sound MATLAB file of version 5 to 7.2."""
-    arrays, left, names = iter(range(MOST_ARRAYS)), MOST_BYTES, []
+    arrays, left, names = iter(range(MOST_ARRAYS)), MOST_MATLAB_BYTES, []
     for kind, data in _elements(memoryview(content)[128:], order):
         if kind == COMPRESSED:
             stream = zlib.decompressobj()
             unfolded = stream.decompress(data, left + 1)
             left -= len(unfolded)
             if not stream.eof or left < 0:
-                raise ValueError(f"a compressed element is cut, or the file unfolds to more than {MOST_BYTES:,} bytes")
+                raise ValueError(
+                    f"a compressed element is cut, or the file unfolds to more than {MOST_MATLAB_BYTES:,} bytes"
+                )
             inner = list(_elements(memoryview(unfolded), order))
             if len(inner) != 1:
                 raise ValueError(f"a compressed element holds {len(inner)} arrays, expected one")
@@ -130,7 +132,7 @@ def read_variables(path: str | Path) -> dict[str, Any]:
     from scipy.io.matlab import matfile_version
 
     path = Path(path)
-    check_regular(path, "annotation", MOST_BYTES)
+    check_regular(path, "annotation", MOST_MATLAB_BYTES)
     content = path.read_bytes()
     try:
         try:
@@ -142,9 +144,9 @@ def read_variables(path: str | Path) -> dict[str, Any]:
         if version == 1:
             names = _check_file(content, "<" if content[126:128] == b"IM" else ">")
         else:
-            if len(content) > MOST_BYTES_4:
+            if len(content) > MOST_MATLAB_4_BYTES:
                 raise ValueError(
-                    f"it is of version 4 and has {len(content):,} bytes, expected at most {MOST_BYTES_4:,}"
+                    f"it is of version 4 and has {len(content):,} bytes, expected at most {MOST_MATLAB_4_BYTES:,}"
                 )
             names = [name for name, _, _ in whosmat(io.BytesIO(content))]
             if not all(names):  # zeros are taken for arrays of version 4
@@ -155,7 +157,7 @@ def read_variables(path: str | Path) -> dict[str, Any]:
         variables = loadmat(io.BytesIO(content))
     except Exception as error:  # on what is still damaged the decoder raises anything from KeyError to zlib.error
         raise ValueError(f"{path} is not a MATLAB file that can be read: {error}") from error
-    return {name: unwrap(value) for name, value in variables.items() if not name.startswith("__")}
+    return {name: unwrap_cells(value) for name, value in variables.items() if not name.startswith("__")}
 
 
 def read_mat(path: str | Path, *keys: str) -> Any:
@@ -178,7 +180,7 @@ def pick(variables: Mapping[str, Any], path: str | Path, *keys: str) -> str:
     raise ValueError(f"{path} holds {held}, expected {wanted}")
 
 
-def unwrap(value: Any) -> Any:
+def unwrap_cells(value: Any) -> Any:
     """What lies inside cells and arrays of one element; structs stay records."""
     while isinstance(value, np.ndarray) and value.size == 1 and (value.dtype == object or value.dtype.names):
         value = value.flat[0]
@@ -192,7 +194,7 @@ def field(value: Any, name: str, path: Path, key: str) -> Any:
         found = f"an array of shape {value.shape}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
         found = f"a struct with the fields {', '.join(map(repr, names))}" if names else found
         raise ValueError(f"{path}: {key} is {found}, expected a struct with the field {name!r}")
-    return unwrap(value[name])
+    return unwrap_cells(value[name])
 
 
 def fields(value: Any) -> tuple[str, ...]:

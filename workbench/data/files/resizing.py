@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-Size = tuple[int, int]
+from workbench.data.sample import Size
 
 RULES = {
     "none": "the image's own size",

@@ -12,11 +12,11 @@ from workbench.io.text import TABLE_COSTS, comma_hint, is_decimal_comma, is_numb
 IMAGE_COLUMNS = ("image", "file", "filename", "file_name", "name")
 LABEL_COLUMNS = ("label", "class", "category", "class_name", "category_name")
 
-Row = tuple[int, list[str]]
+NumberedRow = tuple[int, list[str]]
 """The number of a line and its cells."""
 
 
-def _table(path: Path) -> tuple[list[str], list[Row]]:
+def _table(path: Path) -> tuple[list[str], list[NumberedRow]]:
     """Header (empty where the first line holds a number) and rows; cells are split at semicolons, tabs or commas."""
     text = read_text(path, costs=TABLE_COSTS)
     first = text.lstrip().partition("\n")[0]
@@ -36,7 +36,7 @@ def _table(path: Path) -> tuple[list[str], list[Row]]:
     return header, rows[1:]
 
 
-def _check_width(path: Path, rows: Iterable[Row], width: int, expected: str, separator: str) -> None:
+def _check_width(path: Path, rows: Iterable[NumberedRow], width: int, expected: str, separator: str) -> None:
     """Raise ``ValueError`` unless every row has ``width`` cells."""
     for line, cells in rows:
         if len(cells) != width:
@@ -45,7 +45,7 @@ def _check_width(path: Path, rows: Iterable[Row], width: int, expected: str, sep
             raise ValueError(f"{path} holds {len(cells)} cells in line {line}, expected {expected}{hint}")
 
 
-def _by_image(path: Path, header: list[str], rows: Iterable[Row], image: str) -> dict[str, Marks]:
+def _by_image(path: Path, header: list[str], rows: Iterable[NumberedRow], image: str) -> dict[str, Marks]:
     """The marks of each image that the column ``image`` names; of one image without a name if it is empty.
 
     A row whose x and y are empty says that there is nobody in a named image.

@@ -16,7 +16,7 @@ from workbench.data.files.tables import read_csv, read_csv_of_many
 from workbench.data.splits import hold_out
 
 PARTS = ("train", "val", "test")
-PLACES = ("", "annotations", "labels", "points", "gt", "ground_truth", "ground-truth")
+ANNOTATION_PLACES = ("", "annotations", "labels", "points", "gt", "ground_truth", "ground-truth")
 OF_MANY: Mapping[str, Callable[[Path], dict[str, Marks]]] = {
     "annotations.json": read_coco,
     "points.csv": read_csv_of_many,
@@ -27,7 +27,8 @@ STEMS = ("{}", "GT_{}", "{}_ann")
 TEST_SHARE = 0.2
 ACCEPTED = (
     f"either one file for all images there ({', '.join(OF_MANY)}: COCO, or the columns image, x, y), or a file for "
-    f"each image, beside it or in {', '.join(PLACES[1:])}: NAME.csv (x and y), NAME.json (LabelMe) or NAME.mat"
+    f"each image: NAME.csv (x and y), NAME.json (LabelMe) or NAME.mat, beside the image or in "
+    f"{', '.join(ANNOTATION_PLACES[1:])}"
 )
 
 
@@ -158,7 +159,9 @@ def _is_said(entry: Entry) -> bool:
 
 def _each(images: Sequence[Path], folder: Path) -> list[Entry]:
     """The entries of images with a file of annotations each, or with the place where one would be looked for."""
-    homes = dict.fromkeys([images[0].parent, *(folder / place for place in PLACES if (folder / place).is_dir())])
+    homes = dict.fromkeys(
+        [images[0].parent, *(folder / place for place in ANNOTATION_PLACES if (folder / place).is_dir())]
+    )
     files = [path for home in homes for path in sorted(home.iterdir()) if path.suffix.lower() not in IMAGE_SUFFIXES]
     by_name: dict[str, list[Path]] = {}
     for path in files:

@@ -8,7 +8,7 @@ import numpy as np
 
 from workbench.data.files.entries import as_number, as_points, image_files
 from workbench.data.files.folders import Annotation, Entry, FileDataset, Published
-from workbench.data.files.matlab import fields, pick, read_variables, unwrap
+from workbench.data.files.matlab import fields, pick, read_variables, unwrap_cells
 
 TRAINING = 800
 
@@ -60,8 +60,8 @@ class Mall(FileDataset):
     @classmethod
     def read(cls, entry: Entry) -> Annotation:
         """Points and number of one frame; an error if the frame is not a struct of points."""
-        frame, count = unwrap(entry.given[0]), entry.given[1]
+        frame, count = unwrap_cells(entry.given[0]), entry.given[1]
         file = entry.image.parent.parent / f"mall_gt.mat ({entry.name})"
         if not fields(frame):
             raise ValueError(f"{file}: frame is not a struct, expected one with the points as its first field")
-        return Annotation(as_points(unwrap(frame[fields(frame)[0]]), file), as_number(count))
+        return Annotation(as_points(unwrap_cells(frame[fields(frame)[0]]), file), as_number(count))

@@ -13,10 +13,10 @@ from workbench.checks import check_whole
 from workbench.data.files.folders import check_root
 from workbench.data.splits import check_split, hold_out_of_each
 
-Part = tuple[Shaped[np.ndarray, "n c h w"], Int[np.ndarray, "n"], list[str]]
+LabelledPart = tuple[Shaped[np.ndarray, "n c h w"], Int[np.ndarray, "n"], list[str]]
 """Images, labels and the classes' names of one official part."""
 
-TEST_SHARE = 0.25  # of every class of the digits
+DIGITS_TEST_SHARE = 0.25  # of every class of the digits
 WHITE = 16.0  # the brightest value of the stored digits
 
 
@@ -40,7 +40,7 @@ class LabelledImages(Dataset[LabelledImage]):
     labels: Int[Tensor, "n"]
     classes: list[str]
 
-    def take(self, part: Part, split: str, validation: float, seed: int) -> None:
+    def take(self, part: LabelledPart, split: str, validation: float, seed: int) -> None:
         """Keep what belongs to ``split`` of the official training part; of the test part everything."""
         images, labels, self.classes = part
         if split in ("train", "val"):
@@ -80,7 +80,7 @@ class Digits(LabelledImages):
         check_split(split, validation)
         check_whole(seed, "seed", least=0)
         pixels, labels = load_digits(return_X_y=True)
-        training, test = hold_out_of_each(labels, TEST_SHARE, seed=0)
+        training, test = hold_out_of_each(labels, DIGITS_TEST_SHARE, seed=0)
         chosen = test if split == "test" else training
         images = (pixels[chosen] / WHITE).astype(np.float32).reshape(-1, 1, 8, 8)
         self.take((images, labels[chosen].astype(np.int64), list("0123456789")), split, validation, seed)
@@ -120,7 +120,7 @@ class Pictures(LabelledImages):
             ) from error
         self.take(part, split, validation, seed)
 
-    def read(self, root: str, *, train: bool) -> Part:
+    def read(self, root: str, *, train: bool) -> LabelledPart:
         """The official training part, or the test part."""
         raise NotImplementedError
 
@@ -135,7 +135,7 @@ class CIFAR10(Pictures):
     name = "cifar10"
     title = "CIFAR-10"
 
-    def read(self, root: str, *, train: bool) -> Part:
+    def read(self, root: str, *, train: bool) -> LabelledPart:
         """The training part, or the test part."""
         from torchvision.datasets import CIFAR10 as Files  # seconds to import
 
@@ -153,7 +153,7 @@ class STL10(Pictures):
     name = "stl10"
     title = "STL-10"
 
-    def read(self, root: str, *, train: bool) -> Part:
+    def read(self, root: str, *, train: bool) -> LabelledPart:
         """The training part, or the test part."""
         from torchvision.datasets import STL10 as Files  # seconds to import
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from workbench.data.files.entries import as_number, as_points, image_files
 from workbench.data.files.folders import Annotation, Entry, FileDataset, Published
-from workbench.data.files.matlab import field, fields, read_mat, unwrap
+from workbench.data.files.matlab import field, fields, read_mat, unwrap_cells
 
 UNLABELLED = "some people in it are not annotated"
 
@@ -68,7 +68,7 @@ class ShanghaiTech(FileDataset):
         """Points and number of one ``GT_IMG_n.mat``; an error if it holds something else."""
         info = read_mat(path, "image_info")
         points = as_points(field(info, "location", path, "image_info"), path)
-        return Annotation(points, as_number(unwrap(info["number"])) if "number" in fields(info) else None)
+        return Annotation(points, as_number(unwrap_cells(info["number"])) if "number" in fields(info) else None)
 
 
 class ShanghaiTechA(ShanghaiTech):

@@ -50,7 +50,7 @@ def place(sprite: Sprite, left: int, top: int, size: tuple[int, int]) -> Placed 
     return Placed((rows, columns), sprite.layers[part], sprite.cover[part])
 
 
-def people(layout: Layout, size: tuple[int, int]) -> Iterator[tuple[int, Placed | None, Placed | None]]:
+def placed_people(layout: Layout, size: tuple[int, int]) -> Iterator[tuple[int, Placed | None, Placed | None]]:
     """Each person from far to near: number, body and head as they fall on the image."""
     columns = (layout.size, layout.pose, layout.body_left, layout.body_top, layout.face, layout.mirrored)
     rows = zip(*(column.tolist() for column in (*columns, layout.left, layout.top)), strict=True)
@@ -68,7 +68,7 @@ def seen(layout: Layout, size: tuple[int, int]) -> Bool[np.ndarray, "n"]:
     """
     owner = np.full(size, -1, dtype=np.int32)
     whole = np.zeros(len(layout))
-    for index, below, above in people(layout, size):
+    for index, below, above in placed_people(layout, size):
         if below is not None:
             owner[below.window][below.cover > 0.5] = -1
         if above is not None:
@@ -130,7 +130,7 @@ def paint(rng: np.random.Generator, layout: Layout, size: tuple[int, int]) -> UI
         fallen = place(Sprite(patch[..., None], patch), left, top, size)
         if fallen is not None:
             image[fallen.window] *= 1 - dark * fallen.cover[..., None]
-    for index, below, above in people(layout, size):
+    for index, below, above in placed_people(layout, size):
         haze = depth * max(0.0, 1 - float(layout.size[index]) / nearest)
         _blend(image, below, bodies[index], haze, air)
         _blend(image, above, heads[index], haze, air)
