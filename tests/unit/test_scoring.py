@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from workbench.data import open_dataset
-from workbench.models.base import CountingModel
+from workbench.models import CountingModel, ModelOutput, build_model
 from workbench.training.evaluation import Counted
 from workbench.training.scoring import chance_f1, score_images, thirds
 
@@ -18,12 +18,12 @@ class Telling(CountingModel):
         self.more = more
         self.known = {float(sample.image.sum()): sample.points for sample in samples}
 
-    def forward(self, images):
+    def outputs(self, images):
         density = torch.zeros(1, 1, images.shape[2] // 8, images.shape[3] // 8)
         for x, y in self.known[float(images.sum())].tolist():
             density[0, 0, min(int(y // 8), density.shape[2] - 1), min(int(x // 8), density.shape[3] - 1)] += 1
         density[0, 0, 0, 0] += self.more
-        return density + 0 * self.weight
+        return ModelOutput(density + 0 * self.weight)
 
 
 @pytest.fixture(scope="module")
@@ -33,18 +33,34 @@ def scenes():
 
 def test_a_model_that_knows_has_no_error_and_finds_people_near_them(scenes):
     samples = [scenes[index] for index in range(len(scenes))]
-    counted, found = score_images(Telling(samples), scenes, radius=8.0)
+    counted, found = score_images(Telling(samples), scenes, radius=8.0, ot_m=True)
     assert [row.truth for row in counted] == [sample.count for sample in samples]
     assert (found["mae"], found["rmse"], found["mae_sparse"], found["mae_dense"]) == (0, 0, 0, 0)
     assert found["precision"] > 0.9  # local maxima lie in cells with people
     assert 0 < found["recall"] <= 1
+    assert found["f1_ot_m"] > found["f1"]  # it finds several people in one cell, too
 
 
 def test_one_person_too_many_is_an_error_of_one_everywhere(scenes):
     samples = [scenes[index] for index in range(len(scenes))]
     _, found = score_images(Telling(samples, more=1.0), scenes)
     assert [found[name] for name in ("mae", "bias", "mae_sparse", "mae_dense")] == pytest.approx([1, 1, 1, 1])
-    assert not {"f1", "baseline_f1", "baseline_mae"} & set(found)
+    assert [found[f"game_{level}"] for level in (1, 2, 3)] == pytest.approx([1, 1, 1])
+    assert not {"f1", "f1_ot_m", "baseline_f1", "baseline_mae"} & set(found)
+
+
+def test_experts_and_groups_are_scored_as_counters_of_their_own(scenes):
+    torch.manual_seed(0)
+    model = build_model("hmode", width=1 / 16).eval()
+    counted, found = score_images(model, scenes)
+    assert {name for name in found if name.startswith("mae_E") or name.startswith("mae_Gr")} == {
+        *("mae_E1", "mae_E2", "mae_E3"),
+        *("mae_Gr1", "mae_Gr2", "mae_Gr3"),
+    }
+    with torch.no_grad():
+        maps = [model.outputs(scenes[index].image[None]).experts[0, 1].sum() for index in range(len(scenes))]
+    errors = [abs(float(people) - row.truth) for people, row in zip(maps, counted, strict=True)]
+    assert found["mae_E2"] == pytest.approx(sum(errors) / len(errors), rel=1e-4)
 
 
 def test_the_baselines_are_those_of_the_mean_count_and_of_random_points(scenes):

@@ -74,6 +74,7 @@ class Config(BaseModel):
     noise: Literal["uniform", "gaussian"] | None = None  # of the training annotations, see workbench.data.noise
     noise_amount: float = Field(0.0, ge=0)
     match_radius: float | None = Field(None, gt=0)  # pixels within which a point is a person found; None: counts alone
+    ot_m: bool = False  # with a match_radius: whether test people are found by OT-M, too
     crop: Side | tuple[Side, Side] | None = None  # side of a square patch, or (H, W); None: see patch_size
     per_image: int | None = Field(
         None, ge=1

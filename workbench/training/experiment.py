@@ -230,7 +230,7 @@ def score(
     """Score a trained model and leave its weights and its record, the last thing that a run writes."""
     begun = time.perf_counter()
     train, held_out, test = parts
-    results, found = score_images(model, test, mean=mean_count(train), radius=config.match_radius)
+    results, found = score_images(model, test, mean=mean_count(train), radius=config.match_radius, ot_m=config.ot_m)
     if config.match_radius is not None:  # what choices between settings are made by
         found["val_f1"] = score_images(model, held_out, radius=config.match_radius)[1].get("f1", 0.0)
     found["val_mae"] = min(row["val_mae"] for row in history)
