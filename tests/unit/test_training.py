@@ -27,6 +27,7 @@ from workbench.training.loop import (
     fit,
     mean_density,
 )
+from workbench.training.scoring import score_images
 
 pytestmark = pytest.mark.pipeline
 
@@ -349,12 +350,15 @@ def test_no_scored_image_chooses_the_weights(tmp_path, monkeypatch):
     written = write_nwpu_crowd(tmp_path / "nwpu")
     seen = []
 
-    def listened(model, images):
-        seen.append(set(images.names))
-        return evaluate(model, images)
+    def listening(function):
+        def listened(model, images, **options):
+            seen.append(set(images.names))
+            return function(model, images, **options)
 
-    monkeypatch.setattr("workbench.training.experiment.evaluate", listened)
-    monkeypatch.setattr("workbench.training.scoring.evaluate", listened)
+        return listened
+
+    for function in (evaluate, score_images):
+        monkeypatch.setattr(f"workbench.training.experiment.{function.__name__}", listening(function))
     settings = {"dataset": "nwpu_crowd", "root": str(tmp_path / "nwpu"), "model": "mcnn", "accelerator": "cpu"}
     settings |= {"model_options": {"width": 0.125}, "crop": 64, "epochs": 2}
     with pytest.raises(ValueError, match=r"dataset_options\.evaluate_on=val"):

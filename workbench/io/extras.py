@@ -8,7 +8,7 @@ EXTRAS = {
     "adversarial": ("torchattacks",),
     "sweeps": (
         *("papermill", "nbformat", "nbclient", "ipykernel"),
-        *("psutil", "distributed", "pandas", "jinja2"),
+        *("psutil", "distributed", "pandas", "seaborn", "jinja2"),
     ),
     "lab": ("jupyterlab", "ipywidgets", "anywidget", "voila"),
 }

@@ -111,18 +111,21 @@ def show_count_histogram(ax: Axes, counts: Sequence[float], *, bins: int = 30, c
 def show_runs(
     ax: Axes, values: Mapping[str, ArrayLike], *, xlabel: str, mark: str | None = None, color: str = BLUE
 ) -> Axes:
-    """Draw groups of networks from the top down: each network a ring, their mean a line.
+    """Draw groups of networks from the top down: each network a dot, their mean a line.
 
     ``values`` holds a number a network, by the group's name; ``mark`` is the group in another colour, whose mean is a
     dotted line across all.
     """
-    for row, (name, numbers) in enumerate(values.items()):
-        runs = np.atleast_1d(np.asarray(numbers, dtype=float))
-        shade = ORANGE if name == mark else color
-        ax.plot(runs, np.full(len(runs), row), "o", color=shade, markersize=5, fillstyle="none")
-        ax.plot([runs.mean()] * 2, [row - 0.3, row + 0.3], color=shade, linewidth=2)
-        if name == mark:
-            ax.axvline(runs.mean(), color=GREY, linewidth=0.8, linestyle=":")
-    ax.set_yticks(range(len(values)), list(values))
-    ax.set(xlabel=xlabel, ylim=(len(values) - 0.5, -0.5))
+    import pandas as pd
+    import seaborn as sns
+
+    rows = [(name, float(value)) for name, numbers in values.items() for value in np.atleast_1d(np.asarray(numbers))]
+    frame = pd.DataFrame(rows, columns=["name", "value"])
+    palette = {name: ORANGE if name == mark else color for name in values}
+    drawn = {"x": "value", "y": "name", "hue": "name", "palette": palette, "legend": False, "ax": ax}
+    sns.stripplot(frame, **drawn, alpha=0.6, size=6, jitter=False)  # jitter would draw from the global generator
+    sns.pointplot(frame, **drawn, errorbar=None, linestyle="none", marker="|", markersize=16, markeredgewidth=2.5)
+    if mark in values:
+        ax.axvline(frame.loc[frame["name"] == mark, "value"].mean(), color=GREY, linewidth=0.8, linestyle=":")
+    ax.set(xlabel=xlabel, ylabel="")
     return ax
