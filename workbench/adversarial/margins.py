@@ -101,9 +101,6 @@ def first_crossing(
 
     Returns:
         (B,), float64: 0 where ``at_zero``, infinite where no answer at the end of a bracket has changed.
-
-    Raises:
-        ValueError: a resolution, cap or bracket that is not above zero, or a cap below the resolution.
     """
     for name, value in (("resolution", resolution), ("cap", cap), ("bracket", bracket)):
         check_positive(value, name)

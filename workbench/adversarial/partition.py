@@ -51,12 +51,7 @@ def balanced_batches(
     """One epoch of ceil(N / batch_size) batches: one sample from each bin that is not empty.
 
     With fewer bins than places in the batch, further rounds over the bins fill it, each in a new order. With more bins
-    than places, each batch draws the bins that it takes.
-
-    Args:
-        partition: the bins.
-        batch_size: samples in every batch.
-        generator: what the samples are drawn from, on the CPU.
+    than places, each batch draws the bins that it takes. ``generator`` is of the CPU.
     """
     check_whole(batch_size, "batch_size")
     members = [torch.from_numpy(samples) for samples in partition.members]

@@ -127,6 +127,8 @@ def worst_case(
 ) -> dict[str, Accuracy]:
     """The accuracy under each of several attacks, and under all: the share of samples that withstand every one.
 
+    Model, x, y and task are as in :func:`withstands`.
+
     Args:
         model: from x to logits (B, K).
         x: (N, ...), in [0, 1].

@@ -99,10 +99,7 @@ def near(path: Path) -> str:
 class LiveLine:
     """A line that says how far something is: written over on a terminal, elsewhere a new one now and then.
 
-    Args:
-        err: whether it goes to the standard error.
-        every: seconds between two lines where nobody watches.
-        watched: the same on a terminal.
+    It goes to the standard error if ``err`` says so. Two lines are ``every`` seconds apart, on a terminal ``watched``.
     """
 
     def __init__(self, *, err: bool, every: float, watched: float = 0.0) -> None:

@@ -100,11 +100,7 @@ def draw(references: "dict[Path, Reference]", count: int, seed: int) -> "list[tu
 
 
 def grids(names: list[str] | None) -> list[Path]:
-    """The grids of the reference sweeps, or those of these names.
-
-    Raises:
-        FileNotFoundError: no such grid; the message lists those that there are.
-    """
+    """The grids of the reference sweeps, or those of these names; ``FileNotFoundError`` for another name."""
     known = {path.stem: path for path in sorted((project_root() / "notebooks/sweeps/reference").glob("*.yaml"))}
     for name in names or ():
         if name not in known:

@@ -42,16 +42,10 @@ def score(
 def score_points(
     found: "Mapping[str, Tensor]", heads: "Mapping[str, Heads]", radius: Sequence[float] = (), *, qnrf: bool = False
 ) -> "tuple[dict[str, Any], QnrfScores | None]":
-    """The scores of predicted points against annotated heads of the same images, as plain values.
+    """The scores of predicted points (N, 2) against annotated heads of the same images, both by image id.
 
-    Args:
-        found: image id -> (N, 2) predicted points.
-        heads: image id -> annotated heads.
-        radius: fixed radii in pixels besides the heads' own.
-        qnrf: whether the radii 1 to 100 px are swept, too.
-
-    Returns:
-        What the command prints, and the sweep.
+    ``radius`` holds fixed radii in pixels besides the heads' own; ``qnrf`` adds the radii 1 to 100 px. Returns what the
+    command prints, as plain values, and the scores of those radii.
     """
     from workbench.localization.scores import nwpu_scores, qnrf_scores, radius_scores
     from workbench.metrics import count_scores

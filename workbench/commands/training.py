@@ -52,8 +52,7 @@ def train(
 class TrainingProgress:
     """Prints how far a training is: a bar on a terminal, a line every half minute elsewhere, and each epoch's scores.
 
-    Args:
-        err: whether the epochs go to the standard error; the steps always do.
+    The steps go to the standard error, and the epochs where ``err`` says so.
     """
 
     def __init__(self, *, err: bool) -> None:

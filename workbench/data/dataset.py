@@ -33,12 +33,7 @@ class CrowdDataset(Dataset[CrowdSample]):
         return self[index].size
 
     def window(self, index: int, choose: Callable[[tuple[int, int]], Window]) -> CrowdSample:
-        """A part of one image; a data set that can read a part alone does.
-
-        Args:
-            index: of the image.
-            choose: told (H, W) of the image, says which part.
-        """
+        """The part of one image that ``choose`` names when it is told (H, W); read alone where it can be."""
         sample = self[index]
         return crop_sample(sample, *choose(sample.size))
 

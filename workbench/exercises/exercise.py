@@ -11,9 +11,7 @@ from typing import Any
 class Feedback:
     """The feedback on an answer; it is true if the answer is right.
 
-    Attributes:
-        state: "open" (no answer yet), "right" or "wrong".
-        text: a sentence or two, Markdown.
+    ``state`` is "open" (no answer yet), "right" or "wrong"; ``text`` is a sentence or two in Markdown.
     """
 
     state: str

@@ -64,12 +64,7 @@ class Explorer:
 
 
 class LivePicture:
-    """A picture in a notebook that is drawn again and again on one figure.
-
-    Args:
-        draw: draws the state on the empty figure.
-        size: of the figure, width and height in inches.
-    """
+    """A picture in a notebook that ``draw`` draws again and again on one figure, ``size`` inches wide and high."""
 
     def __init__(self, draw: Callable[[Figure], None], *, size: tuple[float, float]) -> None:
         self.draw = draw

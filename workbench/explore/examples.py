@@ -41,9 +41,7 @@ def five_people() -> Example:
 def scene(index: int, *, seed: int = 0) -> Example:
     """A made scene with a made-up prediction: blurred and off by some pixels, with one head missed and one invented.
 
-    Args:
-        index: counts the scenes that hold 3 to ``MOST_HEADS`` people.
-        seed: of the scene and of the prediction.
+    ``index`` counts the scenes that hold 3 to ``MOST_HEADS`` people; ``seed`` is of the scene and of the prediction.
     """
     from workbench.data import open_dataset
 

@@ -31,14 +31,9 @@ class ExpertsCanvas(anywidget.AnyWidget):
 
 
 class Panel(NamedTuple):
-    """A map of the mixture.
+    """A map of the mixture, (H, W): people per cell or, where ``gate`` has a name, the weights of ``member`` in [0, 1].
 
-    Attributes:
-        title: of the panel.
-        values: (H, W), people per cell, or weights in [0, 1].
-        gate: the gate's name, for a weight; else empty.
-        member: whose weight it is; else empty.
-        color: the member's number, which chooses its colour.
+    ``color`` is the member's number, which chooses its colour.
     """
 
     title: str

@@ -44,8 +44,6 @@ class Ground:
         title: above the map.
 
     Attributes:
-        density: (H, W), people per cell, double precision.
-        points: (N, 2), image pixels, double precision.
         picture: (3, H, W) or (1, H, W) in [0, 1] below the density, or None.
         stroke: people that the brush adds at each place.
         canvas: the widget.

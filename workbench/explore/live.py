@@ -8,13 +8,10 @@ from workbench.plots.basic import new_figure, show_history
 
 
 class LiveHistory:
-    """Draws the history of a training run again after each epoch: pass it as ``on_epoch``.
+    """Draws the history of a training of ``epochs`` again after each epoch: pass it as ``on_epoch``.
 
-    It updates one picture in place, so an executed notebook holds its last state and nothing else.
-
-    Args:
-        epochs: length of the run.
-        baseline: MAE of predicting the training mean, drawn as a line.
+    It updates one picture in place, so an executed notebook holds its last state and nothing else. ``baseline`` is the
+    MAE of predicting the training mean, drawn as a line.
     """
 
     def __init__(self, epochs: int, *, baseline: float | None = None) -> None:

@@ -18,11 +18,9 @@ LEAST_DENSITY = 1e-4  # the least density that descent begins with, people per c
 
 @dataclass(frozen=True)
 class LossAt:
-    """A loss at one density.
+    """The terms of a loss at one density, which add up to its value.
 
-    Attributes:
-        terms: by name; they add up to the value.
-        gradient: (H, W), how much the value rises with one more person in a cell.
+    ``gradient`` is (H, W): how much the value rises with one more person in a cell.
     """
 
     terms: Mapping[str, float]

@@ -147,10 +147,8 @@ class MarginsExplorer(Explorer):
 def train_stages(radius: float | None, seed: int, *, epochs: int = EPOCHS) -> list[nn.Module]:
     """A small network on the digits before training and after each epoch.
 
-    Args:
-        radius: of the training attack; None for natural training.
-        seed: of the weights and of the order of the samples.
-        epochs: how many.
+    ``radius`` is that of the training attack, None for natural training; ``seed`` of the weights and the samples'
+    order.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -106,15 +106,10 @@ def solve(
     stride: float,
     previous: SolvedPlan | None = None,
 ) -> SolvedPlan:
-    """The plan between a density map and heads.
+    """The plan between a density map (H, W), people per cell, and heads (N, 2) in image pixels.
 
-    Args:
-        density: (H, W), people per cell.
-        points: (N, 2), image pixels.
-        setting: cost, epsilon, tau and how far to iterate.
-        stride: side of a cell in image pixels.
-        previous: a plan for nearly the same problem, whose potential is the start. A slider moves in small steps: on
-            the examples this takes a third to a seventh of the time.
+    ``previous`` is a plan for nearly the same problem, whose potential is the start. A slider moves in small steps: on
+    the examples this takes a third to a seventh of the time.
     """
     height, width = density.shape
     a, b = density.flatten(), density.new_ones(len(points))
@@ -147,11 +142,7 @@ def _converged(cost: Tensor, a: Tensor, b: Tensor, setting: PlanSetting, previou
 def strongest(
     matrix: Float[Tensor, "n m"], *, share: float = SHOWN_MASS, most: int = MOST_LINKS
 ) -> tuple[Int[Tensor, "k"], Int[Tensor, "k"], Float[Tensor, "k"]]:
-    """The entries of a plan that hold ``share`` of its mass, the heaviest first.
-
-    Returns:
-        Row, column and mass of each.
-    """
+    """Row, column and mass of the entries of a plan that hold ``share`` of its mass, the heaviest first."""
     mass, place = matrix.flatten().sort(descending=True)
     total = float(mass.sum())
     if not total > 0 or not math.isfinite(total):

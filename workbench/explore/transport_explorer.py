@@ -24,13 +24,10 @@ AXES_HEIGHT = 4.9 * 72  # of the map in the figure, in points: the links' width 
 
 
 class TransportExplorer(GroundExplorer):
-    """A map of density and heads with the transport plan between them.
+    """A map of density and heads with the transport plan between them, ``solved``.
 
     Arguments and errors are those of :class:`workbench.explore.ground.GroundExplorer`; ``setting`` is where the sliders
     begin.
-
-    Attributes:
-        solved: the plan that is shown.
     """
 
     size = (10, 5.6)

@@ -13,14 +13,11 @@ from typing import IO, Any
 def check_regular(path: str | Path, what: str = "file", most: int | None = None) -> None:
     """Raise unless ``path`` is a regular file, or a link to one: opening a pipe would wait for ever.
 
-    Args:
-        path: the file.
-        what: it is, for the message.
-        most: the largest size in bytes; any if None.
+    ``what`` names the file in the message; it may have at most ``most`` bytes.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a folder, pipe, socket or device, or a file of more than ``most`` bytes.
+        ValueError: a folder, pipe, socket or device, or a larger file.
     """
     try:
         status = os.stat(path)

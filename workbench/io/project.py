@@ -46,12 +46,9 @@ def _clone(begin: Path) -> Path | None:
 def runs_folder(root: Path | None = None) -> Path:
     """Where runs, and the networks that notebooks train, land.
 
-    ``$WORKBENCH_RUNS`` where that is set; else reports/runs of the project, which git ignores. Outside a clone, and in
-    one that may not be written, it is crowd-counting-workbench/runs in the user's data folder (``$XDG_DATA_HOME`` or
-    ~/.local/share).
-
-    Args:
-        root: the project's folder; :func:`project_root` if None.
+    ``$WORKBENCH_RUNS`` where that is set; else reports/runs of the project (``root``, or :func:`project_root`), which
+    git ignores. Outside a clone, and in one that may not be written, it is crowd-counting-workbench/runs in the user's
+    data folder (``$XDG_DATA_HOME`` or ~/.local/share).
     """
     if given := os.environ.get(RUNS):
         return Path(given).resolve()

@@ -225,13 +225,8 @@ def qnrf_scores(
 def average_precision(predicted: Points, scores: Sequence[Float[Tensor, "_"]], truth: Points, radius: float) -> float:
     r"""The area under the precision-recall curve, :math:`\sum_k (R_k - R_{k-1}) P_k` over falling scores.
 
-    Predictions of equal score are added together. At every threshold the matching is a largest one.
-
-    Args:
-        predicted: an image each, (N, 2), x then y, image pixels.
-        scores: an image each, (N,), higher is more confident.
-        truth: an image each, (M, 2).
-        radius: in image pixels.
+    Predictions of equal score are added together. At every threshold the matching is a largest one. ``scores`` are (N,)
+    an image, higher is more confident; the other arguments are those of :func:`radius_scores`.
     """
     if len(scores) != len(predicted):
         raise ValueError(f"scores holds {len(scores)} images and predicted {len(predicted)}, expected as many")

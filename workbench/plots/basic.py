@@ -49,17 +49,9 @@ def show_points(
 
 
 def show_map(ax: Axes, values: Shaped[Tensor, "h w"], *, stride: float = 1, title: str = "", **look: Any) -> AxesImage:
-    """Draw a number a cell in image pixels.
+    """Draw a number a cell in image pixels; ``look`` holds colours and limits, as of matplotlib's ``imshow``.
 
-    Args:
-        ax: where to.
-        values: (H, W).
-        stride: side of a cell in image pixels.
-        title: of the axes.
-        look: colours and limits, as of matplotlib's ``imshow``.
-
-    Returns:
-        The drawn map, for a colour bar.
+    ``values`` are (H, W), ``stride`` is the side of a cell in image pixels. Returns the map, for a colour bar.
     """
     height, width = values.shape
     extent = (0, width * stride, height * stride, 0)

@@ -69,14 +69,8 @@ def show_bins(
 ) -> Axes:
     """Draw bars of how many samples each bin holds, and lines of the mean pairwise log distance in it (LA fig. 5b).
 
-    Args:
-        ax: empty.
-        sizes: name of a partition -> samples in each bin.
-        distances: name -> :func:`mean_log_distances`; the same names.
-        unit: label of the right-hand axis.
-
-    Returns:
-        The right-hand axis with the lines.
+    ``sizes`` and ``distances`` hold the samples in each bin and its :func:`mean_log_distances`, by the name of a
+    partition. Returns the right-hand axis with the lines, whose label is ``unit``.
     """
     right = ax.twinx()
     width = 0.8 / len(sizes)

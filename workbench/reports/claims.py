@@ -127,19 +127,11 @@ def read_claims(path: str | Path | None = None) -> list[Claim]:
 def weigh(
     claims: Iterable[Claim], measurements: Sequence[Measurement], origin: Literal["own", "reference"] = "own"
 ) -> list[Evidence]:
-    """What ``measurements`` say of the claims of one page.
+    """What ``measurements`` of one ``origin`` say of the claims of one page, judged together by Holm's procedure.
 
     A claim counts one group of pairs: the runs of all are alike in what the claim does not speak of, those of one side
     in everything but the seed. It is the group with the largest training of those with two pairs or more; of these the
     one with most pairs, then with the newest run.
-
-    Args:
-        claims: all that are judged together; the more there are, the more evidence each needs (Holm's procedure).
-        measurements: every network.
-        origin: whose networks are weighed.
-
-    Returns:
-        One for each claim, in the order given.
     """
     claims = list(claims)
     references = reference_configs(measurements)

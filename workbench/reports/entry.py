@@ -176,11 +176,7 @@ def _picture(folder: Path, figure: Figure) -> RunPicture:
 
 
 def _title(notebook: Path) -> str:
-    """The first heading of a notebook, or "" where it has none.
-
-    Raises:
-        ValueError: the file is not a notebook.
-    """
+    """The first heading of a notebook, or "" where it has none; ``ValueError`` if the file is not a notebook."""
     try:
         for line in _markdown(json.loads(notebook.read_text(encoding="utf-8"))["cells"]):
             if line.startswith("# "):

@@ -38,14 +38,9 @@ def draw_figures(
     folder: Path,
     titles: Mapping[str, str],
 ) -> list[Picture]:
-    """Draw what there is to draw: the claims, the networks by setting, and printed against measured.
+    """Draw what there is to draw into ``folder``: the claims, the networks by setting, and printed against measured.
 
-    Args:
-        measurements: every network.
-        tables: the papers' tables.
-        evidence: the claims, one or two for each.
-        folder: where the files go.
-        titles: paper -> what it is called.
+    ``evidence`` has one or two entries for each claim; ``titles`` says what each paper is called.
     """
     pictures = []
     weighed = [one for one in evidence if one.verdict is not None]

@@ -81,11 +81,6 @@ def collect_measurements(
     was attacked, a recipe. Keys that are no configuration's (a notebook's own parameters) are left out. A record that
     cannot be read, or holds values that are no configuration's, is left out, and ``damaged`` takes a sentence that says
     why.
-
-    Args:
-        runs_dir: folder of the runs.
-        places: patterns of the records below it.
-        damaged: takes what is wrong with the records that are left out.
     """
     found: dict[str, Measurement] = {}
     for path in sorted(path for place in places for path in Path(runs_dir).glob(place)):
@@ -140,17 +135,12 @@ def pace(seconds: float, config: Mapping[str, Any]) -> dict[str, float]:
 def matches(
     config: Mapping[str, Any], conditions: Mapping[str, Any], references: Iterable[Mapping[str, Any]] = ()
 ) -> bool:
-    """Whether a configuration is as ``conditions`` say.
+    """Whether a configuration is as ``conditions`` (name -> value) say.
 
     A dotted name looks into options, and a value that is a list names alternatives. Four values have a meaning of their
     own: None, the key is absent, None or empty; "absent"; "none", the key is there and is None or "none"; "reference",
-    as in a reference run of the same loss (for the loss's options), of the same sampler (for the sampler's), or on the
-    same data set (for all else).
-
-    Args:
-        config: of a network.
-        conditions: name -> value.
-        references: the configurations of the reference records.
+    as in one of ``references``, the configurations of the reference records, of the same loss (for the loss's options),
+    of the same sampler (for the sampler's), or on the same data set (for all else).
     """
 
     def holds(name: str, wanted: Any) -> bool:

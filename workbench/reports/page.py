@@ -40,15 +40,9 @@ def collect_runs(runs_dir: str | Path) -> list[RunEntry]:
 
 
 def write_report(runs_dir: str | Path, path: str | Path, *, pages: Mapping[str, str] | None = None) -> list[RunEntry]:
-    """Write the page at ``path`` over the runs below ``runs_dir``, whole or not at all; its links are relative.
+    """Write the page at ``path`` over the runs below ``runs_dir``, whole or not at all, and return what is on it.
 
-    Args:
-        runs_dir: folder of the runs.
-        path: of the page.
-        pages: other pages of the site by name, as links from this one.
-
-    Returns:
-        What is on it.
+    Its links are relative; ``pages`` are other pages of the site by name, as links from this one.
 
     Raises:
         FileNotFoundError: there is no folder of runs.

@@ -54,11 +54,8 @@ def show_claims(ax: Axes, evidence: Sequence[Evidence]) -> Axes:
     """The advantage of each claim's first side, as a share of the second's mean, with its interval: a forest plot.
 
     Right of zero the first side is better, whether low or high values are the better ones. The shaded band is the
-    margin within which a difference counts as none. Reference records are filled dots, the reader's own runs rings.
-
-    Args:
-        ax: where.
-        evidence: one or two for each claim, the first claim on top.
+    margin within which a difference counts as none. Reference records are filled dots, the reader's own runs rings. The
+    first claim is on top; each may have one or two pieces of evidence.
     """
     from matplotlib.lines import Line2D
 

@@ -210,12 +210,7 @@ def differences(
     On the machine and with the versions of the record a score may differ by :data:`SAME`. Elsewhere rounding leads a
     training another way, as another seed does: there it may differ by :data:`SPREADS` standard deviations over the
     seeds of the same configuration, and by at least a tenth of its value where there are fewer than three seeds.
-
-    Args:
-        reference: the file that holds the row.
-        row: what was measured.
-        again: the scores of the repeated run.
-        versions: of what made them.
+    ``again`` and ``versions`` are the scores of the repeated run and of what made them.
     """
     known = reference.head.versions
     alike = machine() == reference.head.machine and all(versions.get(name) == known[name] for name in known)

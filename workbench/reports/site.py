@@ -29,11 +29,7 @@ PAGES = {"tables": "Tables", "figures": "Figures", "claims": "Claims", "sweeps":
 
 
 def write_site(runs_dir: str | Path, page: str | Path) -> dict[str, Any]:
-    """Write the page of what ran at ``page`` and all else beside it, in ``site``.
-
-    Args:
-        runs_dir: folder of the runs.
-        page: of what ran, for instance reports/index.html.
+    """Write the page of what ran at ``page``, for instance reports/index.html, and all else beside it, in ``site``.
 
     Returns:
         What there is: numbers of runs, networks, reference networks, tables with something measured, claims by

@@ -14,15 +14,9 @@ def once(
 ) -> tuple[Record, Path]:
     """Execute a run in its own folder below ``root``, or take the record that lies there already.
 
-    A digest of ``identity`` and of the package's source is part of the folder's name, so that no result is taken for
-    that of another configuration or of other code. Of two processes that ask for one run, the second waits.
-
-    Args:
-        name: how the folder's name begins.
-        identity: everything that the run depends on, as text.
-        root: where such runs live.
-        run: executes the run in the folder; it writes ``record.json`` last.
-        code: the module whose source, with all that it imports, the run depends on.
+    A digest of ``identity`` and of the source of the module ``code``, with all that it imports, is part of the folder's
+    name, so that no result is taken for that of another configuration or of other code. Of two processes that ask for
+    one run, the second waits. ``run`` writes ``record.json`` into the folder last.
 
     Returns:
         The record, and the folder.

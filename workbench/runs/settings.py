@@ -10,11 +10,7 @@ MOST_VALUES = 100_000  # in a file; a grid of 2,000 cells, each written out, hol
 
 
 def read_yaml(path: Path, what: str) -> dict[str, Any]:
-    """The keys and values in a YAML or JSON file; an empty file has none.
-
-    Args:
-        path: the file.
-        what: it is, for the message.
+    """The keys and values in a YAML or JSON file, called ``what`` in messages; an empty file has none.
 
     Raises:
         FileNotFoundError: there is no such file.

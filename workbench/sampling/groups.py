@@ -27,13 +27,8 @@ def balanced_epoch(labels: Sequence[int], length: int, *, seed: int, epoch: int 
     """Indices of one epoch of ``length`` draws; the numbers of draws of two labels differ by one at most.
 
     The samples of a label come in a shuffled order, again and again, so that none appears twice before each has
-    appeared once. Everything follows from (seed, epoch).
-
-    Args:
-        labels: of every sample, for instance :func:`count_groups` of its counts.
-        length: number of draws.
-        seed: what the order is drawn from.
-        epoch: number of the epoch.
+    appeared once. Everything follows from (seed, epoch). ``labels`` has one entry a sample, for instance its
+    :func:`count_groups`.
 
     Raises:
         ValueError: no labels, a length below one, a negative seed or epoch.

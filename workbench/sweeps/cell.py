@@ -56,10 +56,7 @@ def cell_state(folder: Path) -> CellState:
 def run_cell(cell: Cell, retry_failed: bool, execute: Callable[[Job], Status]) -> Outcome:
     """Run a cell unless it is done, or failed and ``retry_failed`` is not set, or somebody else runs it.
 
-    Args:
-        cell: of :func:`workbench.sweeps.plan.plan`.
-        retry_failed: run it again if it failed before.
-        execute: what does the work, of an engine.
+    ``execute`` is an engine's function that does a job.
     """
     try:
         with own_folder(cell.folder):

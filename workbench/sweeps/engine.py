@@ -178,13 +178,8 @@ def run_sweep(
 ) -> list[Outcome]:
     """Run every cell that is not done yet, as many at a time as there are workers.
 
-    A cell that another sweep runs at the same time is asked for again until that one has ended.
-
-    Args:
-        cells: of :func:`workbench.sweeps.plan.plan`.
-        engine: of :func:`open_engine`.
-        retry_failed: run those that failed before, too.
-        on_end: told each outcome.
+    A cell that another sweep runs at the same time is asked for again until that one has ended. With ``retry_failed``
+    the cells that failed before run, too. ``on_end`` is told each outcome.
 
     Returns:
         The outcome of each, in the order of ``cells``.

@@ -61,17 +61,9 @@ def run_notebooks(
 ) -> list[Status]:
     """Execute notebooks, ``workers`` at a time, each into the folder of its name below ``runs_dir``.
 
-    A notebook that fails, or cannot even start, does not stop the others. What is not listed is as in
+    A notebook that fails, or cannot even start, does not stop the others. ``threads`` None shares the cores out between
+    the notebooks that run at once; ``on_done`` is told each status. What else is given holds for each notebook, as in
     :func:`run_notebook`.
-
-    Args:
-        paths: of the notebooks.
-        runs_dir: folder of the runs.
-        workers: how many run at a time.
-        preset: of all of them.
-        timeout: of each cell.
-        threads: of each kernel; None shares the cores out between those that run at once.
-        on_done: called with each status as it ends.
 
     Returns:
         How each ended, in the order of ``paths``.

@@ -170,13 +170,7 @@ def _code(notebook: str | Path) -> list[str]:
 
 
 def train(kind: str, parameters: Mapping[str, Any], folder: Path) -> Record:
-    """Train in ``folder``, from its checkpoint where there is one.
-
-    Args:
-        kind: a name of :data:`TRAININGS`.
-        parameters: the configuration.
-        folder: of the run.
-    """
+    """Train a kind of :data:`TRAININGS` in ``folder``, from its checkpoint where there is one."""
     experiment = import_module(TRAININGS[kind])
     record: Record = experiment.run_experiment(experiment.configure(**parameters), folder)
     return record

@@ -94,13 +94,7 @@ class Annotation(NamedTuple):
 
 
 def with_boxes(boxes: Float[Tensor, "n 4"], points: Float[Tensor, "n 2"] | None = None, **known: Any) -> Annotation:
-    """The annotation of heads with a box each; the points are the boxes' centres if None.
-
-    Args:
-        boxes: (N, 4), x1, y1, x2, y2.
-        points: (N, 2).
-        known: whatever else is known, see :class:`Annotation`.
-    """
+    """The annotation of heads with a box (x1, y1, x2, y2) each; the points are the boxes' centres if None."""
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2 if points is None else points
     return Annotation(centres, boxes=boxes, head_sizes=boxes[:, 3] - boxes[:, 1], **known)
 

@@ -41,11 +41,7 @@ class Marks(NamedTuple):
 
 
 def as_labels(labels: Sequence[str] | None) -> Labels | None:
-    """The labels that count, of one text or several.
-
-    Raises:
-        ValueError: not text, or none.
-    """
+    """The labels that count, of one text or several; ``ValueError`` if they are none, or not text."""
     if labels is None:
         return None
     listed = (labels,) if isinstance(labels, str) else tuple(labels) if isinstance(labels, list | tuple) else ()
@@ -55,15 +51,11 @@ def as_labels(labels: Sequence[str] | None) -> Labels | None:
 
 
 def check_labels(found: Counter[str], labels: Labels | None, where: object) -> None:
-    """Raise unless it is clear which of the labels that were ``found`` are people.
-
-    Args:
-        found: the number of marks of each label; "" for marks without one.
-        labels: those that count, None where nobody said.
-        where: the labels were found, for the message.
+    """Raise unless it is clear which of the labels that were ``found``, with their numbers, are people.
 
     Raises:
-        ValueError: several labels and nobody said which count, or one of ``labels`` is not there.
+        ValueError: several labels and no ``labels`` that say which count, or one of these is not there. The message
+            names ``where``.
     """
     listed = ", ".join(f"{label!r} ({number})" for label, number in found.most_common(LISTED_LABELS))
     listed += f" and {len(found) - LISTED_LABELS} more" if len(found) > LISTED_LABELS else ""

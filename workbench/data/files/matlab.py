@@ -53,11 +53,8 @@ def _elements(data: memoryview, order: str) -> Iterator[Element]:
 def _check_array(data: memoryview, order: str, left: Iterator[int], depth: int = 0) -> None:
     """Raise ``ValueError`` unless ``data`` is one sound array of numbers, text, cells or structs.
 
-    Args:
-        data: the array's elements: flags, shape, name and values.
-        order: "<" or ">".
-        left: gives a value for each array that the file may still hold.
-        depth: cells and structs around it.
+    Its elements are flags, shape, name and values, in the byte ``order`` "<" or ">". ``left`` gives a value for each
+    array that the file may still hold; ``depth`` counts the cells and structs around this one.
     """
     if depth > MOST_DEPTH or next(left, None) is None:
         raise ValueError(f"its arrays are nested more than {MOST_DEPTH} deep, or there are more than {MOST_ARRAYS:,}")
@@ -167,11 +164,7 @@ def read_mat(path: str | Path, *keys: str) -> Any:
 
 
 def pick(variables: Mapping[str, Any], path: str | Path, *keys: str) -> str:
-    """The first of ``keys`` that is among the variables of the file ``path``.
-
-    Raises:
-        ValueError: none is; the message names the file and what it holds.
-    """
+    """The first of ``keys`` that is among the variables of the file ``path``; ``ValueError`` if none is."""
     for key in keys:
         if key in variables:
             return key

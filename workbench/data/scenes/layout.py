@@ -44,11 +44,8 @@ class ScenePreset:
 class Camera:
     """How the plane is seen.
 
-    Attributes:
-        horizon: its row, also outside the image.
-        rise: height above the heads, head heights.
-        focal: focal length, pixels.
-        first_row: row of the farthest heads, also above the image.
+    The horizon lies at a row, also outside the image, ``rise`` head heights above the heads; ``focal`` is in pixels.
+    ``first_row`` is the row of the farthest heads, also above the image.
     """
 
     horizon: float
