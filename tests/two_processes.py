@@ -45,7 +45,7 @@ def train(fabric, folder):
         fabric=fabric,
         checkpoint=folder / "checkpoint.pt",
     )
-    state = {"model": model.state_dict(), "zooms": torch.from_numpy(sampler.memory.noted), "shown": patches.shown}
+    state = {"model": model.state_dict(), "zooms": torch.from_numpy(sampler.noted), "shown": patches.shown}
     torch.save(state, folder / f"rank{fabric.global_rank}.pt")
 
 

@@ -8,24 +8,19 @@ from torch import Tensor
 
 from workbench.adversarial.attacks import Model, attacked, check_inputs, pgd
 from workbench.adversarial.tasks import counting, people, take
-from workbench.checks import check_positive, check_whole
+from workbench.checks import check_positive
+
+BATCH = 32  # images at a time
 
 
-def counted(model: Model, x: Float[Tensor, "b c h w"], *, batch_size: int = 32) -> Float[Tensor, "b"]:
+def counted(model: Model, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b"]:
     """The number of people that a density model sees in each image, in eval mode."""
-    check_whole(batch_size, "batch_size")
     with attacked(model), torch.no_grad():
-        return torch.cat([people(model(images)) for images in x.split(batch_size)])
+        return torch.cat([people(model(images)) for images in x.split(BATCH)])
 
 
 def people_against_epsilon(
-    model: Model,
-    x: Float[Tensor, "b c h w"],
-    points: Sequence[Tensor],
-    epsilons: Sequence[float],
-    *,
-    steps: int = 10,
-    batch_size: int = 32,
+    model: Model, x: Float[Tensor, "b c h w"], points: Sequence[Tensor], epsilons: Sequence[float], *, steps: int = 10
 ) -> list[dict[str, float]]:
     """How far PGD can raise and lower a counter's count, for each budget.
 
@@ -35,7 +30,6 @@ def people_against_epsilon(
         points: B tensors (N_i, 2).
         epsilons: budgets in the L-infinity norm.
         steps: of the PGD.
-        batch_size: images attacked at a time.
 
     Returns:
         A row a budget. In people, as means over the images: epsilon; more, what the raising attack adds; fewer, what
@@ -46,16 +40,16 @@ def people_against_epsilon(
         ValueError: x is not in [0, 1], shapes do not fit, a budget below zero.
     """
     check_inputs(x, points)
-    clean = counted(model, x, batch_size=batch_size)
+    clean = counted(model, x)
     truth = clean.new_tensor([len(image) for image in points])
     rows = []
     for epsilon in epsilons:
         check_positive(epsilon, "epsilon", zero=True)
         counts = []
         for task in (counting("over"), counting("under")):
-            parts = torch.arange(len(x)).split(batch_size)
+            parts = torch.arange(len(x)).split(BATCH)
             moved = [pgd(model, x[part], take(points, part), epsilon, steps=steps, task=task) for part in parts]
-            counts.append(counted(model, torch.cat(moved), batch_size=batch_size))
+            counts.append(counted(model, torch.cat(moved)))
         more, fewer = counts[0] - clean, clean - counts[1]
         row = {
             "epsilon": epsilon,

@@ -7,7 +7,7 @@ several times if needed. Clipping would pile points up at the border; drawing ag
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
@@ -83,6 +83,7 @@ def gaussian_noise(
 NOISE_MODELS: dict[str, Callable[..., Tensor]] = {"uniform": uniform_noise, "gaussian": gaussian_noise}
 
 
+@dataclass(eq=False, repr=False)
 class NoisyAnnotations(CrowdDataset):
     """Another data set with annotation noise: the same images and the same people, each point moved.
 
@@ -101,17 +102,16 @@ class NoisyAnnotations(CrowdDataset):
         ValueError: an unknown model, a negative amount or seed; an unknown unit, when the first points are asked for.
     """
 
-    def __init__(
-        self, dataset: CrowdDataset, model: str, *, amount: float, unit: str | None = None, seed: int = 0
-    ) -> None:
-        check_choice(model, tuple(NOISE_MODELS), "model")
-        check_positive(amount, "amount", zero=True)
-        check_whole(seed, "seed", least=0)
-        self.dataset = dataset
-        self.model = model
-        self.amount = amount
-        self.unit = {} if unit is None else {"unit": unit}
-        self.seed = seed
+    dataset: CrowdDataset
+    model: str
+    amount: float = field(kw_only=True)
+    unit: str | None = field(default=None, kw_only=True)
+    seed: int = field(default=0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_choice(self.model, tuple(NOISE_MODELS), "model")
+        check_positive(self.amount, "amount", zero=True)
+        check_whole(self.seed, "seed", least=0)
 
     @property
     def names(self) -> list[str]:
@@ -132,7 +132,8 @@ class NoisyAnnotations(CrowdDataset):
 
     def _moved(self, points: Tensor, index: int, size: tuple[int, int]) -> Float[Tensor, "n 2"]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.at(index))
-        return NOISE_MODELS[self.model](points, size, amount=self.amount, generator=generator, **self.unit)
+        unit = {} if self.unit is None else {"unit": self.unit}
+        return NOISE_MODELS[self.model](points, size, amount=self.amount, generator=generator, **unit)
 
 
 def _moved(points: Tensor, size: tuple[float, float], amount: float, unit: str, draws: Tensor) -> Float[Tensor, "n 2"]:

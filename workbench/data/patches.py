@@ -69,27 +69,20 @@ class TrainingPatches(CrowdDataset):
             raise ValueError(
                 f"draw.zoom is {draw.zoom!r}, expected 1: only patches at fixed places (ImagePatches) zoom"
             )
-        rng = np.random.default_rng([draw.seed, index])
-        if self.scale is not None:
-            return self.patch(self.dataset[index], rng)
-        chances = rng.random(5)
-        window = self.dataset.window(index, lambda size: _placed(self.patch_size, size, *chances[1:3]))
-        return self._finish(window, chances)
-
-    def patch(self, sample: CrowdSample, rng: np.random.Generator) -> CrowdSample:
-        """One random patch of ``sample``."""
         # every draw is made whether it is used or not: an option changes what it names and nothing else
-        chances = rng.random(5)
-        if self.scale is not None:
-            least, most = self.scale
-            factor = least * (most / least) ** chances[0]
-            height, width = (max(1, round(side * factor)) for side in sample.size)
-            sample = resize_sample(sample, (height, width))
-        window = _placed(self.patch_size, sample.size, *chances[1:3])
-        return self._finish(crop_sample(sample, *window), chances)
+        chances = np.random.default_rng([draw.seed, index]).random(5)
 
-    def _finish(self, sample: CrowdSample, chances: Float[np.ndarray, "5"]) -> CrowdSample:
-        """The window mirrored, without its colours, padded, each if its chance says so."""
+        def choose(size: tuple[int, int]) -> Window:
+            return _placed(self.patch_size, size, *chances[1:3])
+
+        if self.scale is None:
+            sample = self.dataset.window(index, choose)
+        else:
+            least, most = self.scale
+            whole = self.dataset[index]
+            factor = least * (most / least) ** chances[0]
+            height, width = (max(1, round(side * factor)) for side in whole.size)
+            sample = crop_sample(resize_sample(whole, (height, width)), *choose((height, width)))
         if self.flip and chances[3] < 0.5:
             sample = flip_sample(sample)
         if chances[4] < self.grey:

@@ -56,31 +56,30 @@ class Exercise:
         if answer is None:
             choose = f" (one of {', '.join(map(repr, self.choices))})" if self.choices else ""
             return Feedback("open", f"**{name}** {self.question}{choose}")
-        right = self._choice(answer) == self.solution() if self.choices else self._near(self._number(answer))
+        if self.choices:
+            right = self._choice(answer) == self.solution()
+        else:
+            right = math.isclose(_number(answer), float(self.solution()), rel_tol=self.tolerance, abs_tol=1e-9)
         return Feedback("right", f"Right. {self.reason}") if right else Feedback("wrong", f"Not yet. {self.hint}")
 
-    def _near(self, number: float) -> bool:
-        solution = float(self.solution())
-        return math.isclose(number, solution, rel_tol=self.tolerance, abs_tol=1e-9)
-
     def _choice(self, answer: Any) -> str:
+        expected = f"expected one of {', '.join(map(repr, self.choices))}"
         if not isinstance(answer, str):
-            raise TypeError(
-                f"answer is a {type(answer).__name__}, expected one of {', '.join(map(repr, self.choices))}"
-            )
+            raise TypeError(f"answer is a {type(answer).__name__}, {expected}")
         chosen = answer.strip().lower()
         if chosen not in self.choices:
-            raise ValueError(f"answer is {answer!r}, expected one of {', '.join(map(repr, self.choices))}")
+            raise ValueError(f"answer is {answer!r}, {expected}")
         return chosen
 
-    def _number(self, answer: Any) -> float:
-        if hasattr(answer, "item") and getattr(answer, "size", None) is not None:  # a tensor or an array
-            try:
-                answer = answer.item()
-            except (ValueError, RuntimeError) as error:
-                raise ValueError("answer has more than one element, expected one number") from error
-        if isinstance(answer, bool) or not isinstance(answer, numbers.Real):
-            raise TypeError(f"answer is a {type(answer).__name__}, expected a number")
-        if not math.isfinite(answer):
-            raise ValueError(f"answer is {answer!r}, expected a finite number")
-        return float(answer)
+
+def _number(answer: Any) -> float:
+    if hasattr(answer, "item") and getattr(answer, "size", None) is not None:  # a tensor or an array
+        try:
+            answer = answer.item()
+        except (ValueError, RuntimeError) as error:
+            raise ValueError("answer has more than one element, expected one number") from error
+    if isinstance(answer, bool) or not isinstance(answer, numbers.Real):
+        raise TypeError(f"answer is a {type(answer).__name__}, expected a number")
+    if not math.isfinite(answer):
+        raise ValueError(f"answer is {answer!r}, expected a finite number")
+    return float(answer)

@@ -87,13 +87,8 @@ def read_object(path: Path, *keys: str) -> dict[str, Any]:
     return found
 
 
-def read_rows(path: Path, columns: int, separator: str | None = None) -> list[list[float]]:
-    """The numbers of a text file, one row a line; empty lines are skipped.
-
-    Args:
-        path: the file.
-        columns: numbers in each line.
-        separator: what stands between them; any white space if None.
+def read_rows(path: Path, columns: int) -> list[list[float]]:
+    """The numbers of a text file, ``columns`` a line between white space; empty lines are skipped.
 
     Raises:
         ValueError: a line holds something else; the message names the file and the line.
@@ -102,7 +97,7 @@ def read_rows(path: Path, columns: int, separator: str | None = None) -> list[li
     for number, line in enumerate(read_text(path, costs=TABLE_COSTS).split("\n"), start=1):
         if not line.strip():
             continue
-        cells = [cell.strip() for cell in line.split(separator)]
+        cells = line.split()
         if len(cells) != columns or not all(map(is_number, cells)):
             raise ValueError(
                 f"{path} holds {line[:60]!r} in line {number}, expected {columns} numbers{comma_hint(*cells)}"

@@ -98,7 +98,10 @@ def match_points(
     # sorted by place, so that the choice among largest matchings does not depend on the order of the points
     rows, columns = _by_place(predicted), _by_place(truth, reach)
     pairs = candidate_pairs(predicted[rows], truth[columns], reach[columns])
-    chosen = _cheapest(pairs, pairs.distance) if objective == "distance" else _matched(pairs, augment(pairs))
+    if objective == "distance":
+        chosen = _cheapest(pairs, pairs.distance)
+    else:
+        chosen = np.flatnonzero(augment(pairs)[pairs.predicted] == pairs.truth)
     return Matching(
         rows[torch.from_numpy(pairs.predicted[chosen]).to(rows)],
         columns[torch.from_numpy(pairs.truth[chosen]).to(columns)],
@@ -225,11 +228,6 @@ def augment(pairs: Candidates, partner: NDArray[np.int32] | None = None) -> NDAr
     gained = (flow.data > 0) & (flow.row < predictions) & (flow.col < source)  # flow is antisymmetric
     partner[flow.row[gained]] = flow.col[gained] - predictions
     return partner
-
-
-def _matched(pairs: Candidates, partner: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Which of the pairs are matched."""
-    return np.flatnonzero(partner[pairs.predicted] == pairs.truth)
 
 
 def _cheapest(pairs: Candidates, cost: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from workbench.reports.measured import Measurement, describe, effort, matches, reference_configs
-from workbench.reports.published import PAPERS
+from workbench.reports.published import PAPERS, read_about
 from workbench.reports.verdicts import Verdict, judge, why_not
 
 NO_RUNS = "no runs yet"
@@ -103,20 +103,14 @@ class Evidence(NamedTuple):
         return why_not(self.verdict, self.first, self.second, self.baseline, self.claim.better)
 
 
-def read_claims(path: str | Path | None = None) -> list[Claim]:
+def read_claims(path: str | Path = PAPERS / "claims.yaml") -> list[Claim]:
     """The claims of ``data/published/claims.yaml``, or of another such file.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is not a list of claims, or two have one id.
     """
-    import yaml
-
-    path = Path(path) if path is not None else PAPERS / "claims.yaml"
-    try:
-        claims = TypeAdapter(list[Claim]).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, ValidationError) as error:
-        raise ValueError(f"{path} is not a list of claims: {error}") from error
+    claims: list[Claim] = read_about(path, list[Claim], "a list of claims")
     names = [claim.id for claim in claims]
     twice = {name for name in names if names.count(name) > 1}
     if twice:

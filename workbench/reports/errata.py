@@ -6,7 +6,7 @@ of precision and recall; a method has one result on a data set, whichever paper 
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from workbench.reports.published import PAPERS, published_files, read_published
+from workbench.reports.published import PAPERS, published_files, read_about, read_published
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -76,9 +76,7 @@ def _contradictions(tables: "DataFrame") -> list[Erratum]:
 
 
 def _listed() -> list[Erratum]:
-    import yaml
-
-    entries = yaml.safe_load((PAPERS / "errata.yaml").read_text(encoding="utf-8"))
+    entries = read_about(PAPERS / "errata.yaml", list[dict[str, str]], "a list of errata")
     return [
         Erratum(f"{entry['paper']}, {entry['where']}", entry["printed"], entry["problem"].strip(), entry["reading"])
         for entry in entries

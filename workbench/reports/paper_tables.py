@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from workbench.reports.measured import BUILT_IN, Measurement, by_setting, describe, effort, matches, reference_configs
-from workbench.reports.published import PAPERS, read_published
+from workbench.reports.published import PAPERS, read_about, read_published
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -134,20 +134,10 @@ class PaperTable(NamedTuple):
         return {record for row in self.rows for value in row.values if value for record in value.records}
 
 
-def read_readings(path: str | Path | None = None) -> Readings:
-    """What ``data/published/readings.yaml`` says.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not what it should be.
-    """
-    import yaml
-
-    path = Path(path) if path is not None else PAPERS / "readings.yaml"
-    try:
-        return TypeAdapter(Readings).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, ValidationError) as error:
-        raise ValueError(f"{path} is not readings of the papers' tables: {error}") from error
+def read_readings(path: str | Path = PAPERS / "readings.yaml") -> Readings:
+    """What ``data/published/readings.yaml``, or another such file, says; errors as :func:`read_about`."""
+    readings: Readings = read_about(path, Readings, "readings of the papers' tables")
+    return readings
 
 
 def build_tables(measurements: Sequence[Measurement], readings: Readings | None = None) -> list[PaperTable]:

@@ -1,7 +1,7 @@
 """The papers' own results, as they are printed: ``data/published/*.csv``, which the wheel carries."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workbench.io.extras import need
 
@@ -9,8 +9,6 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 COLUMNS = ("table", "method", "backbone", "dataset", "metric", "value", "spread")
-
-
 PAPERS = Path(__file__).with_name("papers")
 """The folder of the printed tables, readings and claims: a link to ``data/published`` in a clone, a copy in a wheel."""
 
@@ -48,3 +46,19 @@ def read_published(paper: str, table: str | None = None) -> "DataFrame":
     if table not in known:
         raise ValueError(f"table is {table!r}, expected one of {', '.join(known)} of {paper}")
     return rows[rows["table"] == table].reset_index(drop=True)
+
+
+def read_about(path: str | Path, kind: Any, what: str) -> Any:
+    """The content of a YAML file on the papers, as a type that pydantic can check.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not ``what``.
+    """
+    import yaml
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_python(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
+    except (yaml.YAMLError, ValidationError) as error:
+        raise ValueError(f"{path} is not {what}: {error}") from error

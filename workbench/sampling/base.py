@@ -21,42 +21,6 @@ from workbench.data.sample import Draw
 STREAM = 6  # keeps these draws apart from those that are made elsewhere from the same (seed, epoch)
 
 
-class Memory:
-    """One number a sample, noted during one epoch and used from the next one on.
-
-    An epoch's plan depends on earlier epochs alone, so it can be made at its start, and again after a resumed run.
-
-    Args:
-        samples: number of samples.
-        start: what is known of a sample that was not seen yet.
-    """
-
-    def __init__(self, samples: int, start: float) -> None:
-        self.epoch = 0
-        self.known = np.full(samples, start, dtype=np.float64)
-        self.noted = self.known.copy()
-
-    def begin(self, epoch: int) -> None:
-        """From now on, in another epoch than before, what was noted is known."""
-        if epoch != self.epoch:
-            self.epoch, self.known = epoch, self.noted.copy()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything, in plain values and tensors."""
-        return {"epoch": self.epoch, "known": torch.from_numpy(self.known), "noted": torch.from_numpy(self.noted)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a state of :meth:`state_dict`.
-
-        Raises:
-            ValueError: it is of another number of samples.
-        """
-        if len(state["known"]) != len(self.known):
-            raise ValueError(f"the sampler's state is of {len(state['known'])} samples, expected {len(self.known)}")
-        self.epoch = state["epoch"]
-        self.known, self.noted = (state[name].numpy().copy() for name in ("known", "noted"))
-
-
 @dataclass(kw_only=True, eq=False, repr=False)
 class EpochBatches(Sampler[list[Draw]]):
     """A batch sampler whose epochs follow from the seed, the epoch and what was learnt before.
@@ -71,7 +35,9 @@ class EpochBatches(Sampler[list[Draw]]):
 
     Attributes:
         unseen: what is known of a sample that was not seen yet; None for a sampler that does not learn.
-        memory: what is learnt of each sample.
+        known: (samples,), what was noted of each before this epoch. An epoch's plan depends on earlier epochs alone, so
+            it can be made at its start, and again after a resumed run.
+        noted: (samples,), what the next epoch will know.
     """
 
     unseen: ClassVar[float | None] = None
@@ -84,7 +50,8 @@ class EpochBatches(Sampler[list[Draw]]):
         check_whole(self.samples, "samples")
         check_whole(self.batch_size, "batch_size")
         check_whole(self.seed, "seed", least=0)
-        self.memory = Memory(self.samples, self.unseen or 0)
+        self.noted = np.full(self.samples, self.unseen or 0, dtype=np.float64)
+        self.known, self._known_in = self.noted.copy(), 0
         self.rank, self.ranks = 0, 1
         self.start(0)
 
@@ -117,7 +84,8 @@ class EpochBatches(Sampler[list[Draw]]):
         """Let the next iteration begin at ``step`` of ``epoch``."""
         self.epoch, self.step = epoch, step
         self._batches: list[list[Draw]] | None = None
-        self.memory.begin(epoch)
+        if epoch != self._known_in:
+            self.known, self._known_in = self.noted.copy(), epoch
 
     def divide(self, rank: int, ranks: int) -> None:
         """Give this process its share of each batch: every ``ranks``-th sample from ``rank`` on.
@@ -154,7 +122,7 @@ class EpochBatches(Sampler[list[Draw]]):
         draws = self.batches[step]
         zooms = np.array([draw.zoom for draw in draws])
         values = self.judge(np.asarray(truth, dtype=np.float64), np.asarray(predicted, dtype=np.float64), zooms)
-        self.memory.noted[[draw.index for draw in draws]] = values
+        self.noted[[draw.index for draw in draws]] = values
 
     def summary(self) -> dict[str, float]:
         """What a record says of the sampler, as plain numbers."""
@@ -162,12 +130,23 @@ class EpochBatches(Sampler[list[Draw]]):
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps; nothing where all follows from the seed and the epoch."""
-        return self.memory.state_dict() if self.learns else {}
+        if not self.learns:
+            return {}
+        known, noted = torch.from_numpy(self.known), torch.from_numpy(self.noted)
+        return {"epoch": self._known_in, "known": known, "noted": noted}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the state of a checkpoint; :meth:`start` comes next."""
-        if self.learns:
-            self.memory.load_state_dict(state)
+        """Take up the state of a checkpoint; :meth:`start` comes next.
+
+        Raises:
+            ValueError: it is of another number of samples.
+        """
+        if not self.learns:
+            return
+        if len(state["known"]) != self.samples:
+            raise ValueError(f"the sampler's state is of {len(state['known'])} samples, expected {self.samples}")
+        self._known_in = state["epoch"]
+        self.known, self.noted = (state[name].numpy().copy() for name in ("known", "noted"))
 
     def __len__(self) -> int:
         return -(-self.samples // self.per_batch)

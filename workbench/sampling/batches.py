@@ -109,7 +109,7 @@ class AdaptiveBatches(EpochBatches):
         """As many draws as there are samples, by their probabilities."""
         # the samples are shuffled first: neighbours in a systematic draw would share their luck
         order = rng.permutation(self.samples)
-        edges = np.cumsum(probabilities(self.memory.known, self.uniform)[order])
+        edges = np.cumsum(probabilities(self.known, self.uniform)[order])
         places = (np.arange(self.samples) + rng.random()) / self.samples * edges[-1]
         chosen = order[np.searchsorted(edges, places, side="right").clip(max=self.samples - 1)]
         return rng.permutation(chosen), 1

@@ -121,7 +121,7 @@ class LADABatches(EpochBatches):
 
     def zoomed(self, order: Int[np.ndarray, "n"], rng: np.random.Generator) -> Float[np.ndarray, "n"]:
         """The zooms that the samples ``order`` are shown at."""
-        return np.where(rng.random(len(order)) < self.share, self.memory.known[order], 1.0)
+        return np.where(rng.random(len(order)) < self.share, self.known[order], 1.0)
 
     def shown(self, epoch: int, rng: np.random.Generator) -> tuple[Int[np.ndarray, "n"], ArrayLike]:
         """A permutation with zooms."""

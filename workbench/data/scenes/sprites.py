@@ -168,12 +168,8 @@ def _body_master(pose: int) -> tuple[np.ndarray, np.ndarray]:
     chin = np.clip(0.55 + (y / MASTER - NECK) * 0.9, 0.55, 1)  # the head's own shadow
     left: np.ndarray = np.ones((height, width), dtype=np.float32)
     layers = []
-    for name in (
-        "top",
-        "skin",
-        "legs",
-        "shoes",
-    ):  # from front to back: each covers what the ones before leave of a pixel
+    # from front to back: each covers what the ones before leave of a pixel
+    for name in ("top", "skin", "legs", "shoes"):
         part = np.asarray(masks[name], dtype=np.float32) / 255 * left
         left = left - part
         layers.append(part * round_light * chin)
