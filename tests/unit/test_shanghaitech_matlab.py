@@ -113,7 +113,7 @@ def test_objects_bombs_and_endless_nesting_are_refused(tmp_path):
     header = path.read_bytes()[:128]
     path.write_bytes(header + struct.pack("<II", 15, len(bomb)) + bomb)
     assert path.stat().st_size < 5_000_000
-    with pytest.raises(ValueError, match="unfolds to more than"):
+    with pytest.raises(ValueError, match="decompresses to more than"):
         read_mat(path, "image_info")
 
 
@@ -161,11 +161,11 @@ def annotation_bomb(kind: str, path) -> str:
     """Write a small file that unfolds into gigabytes, or takes minutes; returns what its refusal says."""
     if kind == "one array":
         savemat(path, {"annPoints": np.zeros((40_000_000, 2), dtype=np.uint8)}, do_compression=True)
-        return "the file unfolds to more than 67,108,864 bytes"
+        return "the file decompresses to more than 67,108,864 bytes"
     if kind == "many arrays":
         arrays = {f"a{number}": np.zeros((1_000_000, 2), dtype=np.uint8) for number in range(40)}
         savemat(path, arrays | {"annPoints": POINTS}, do_compression=True)
-        return "the file unfolds to more than 67,108,864 bytes"
+        return "the file decompresses to more than 67,108,864 bytes"
     if kind == "many people":
         savemat(path, {"annPoints": np.zeros((20_000_000, 2), dtype=np.uint8)}, do_compression=True)
         return "holds 20,000,000 points, expected at most 1,000,000"

@@ -22,7 +22,7 @@ def _pixels(count: int, value: float) -> Tensor:
 EXERCISES = {
     "300.1": Exercise(
         "A linear classifier says w x + b with w = (1, -2, 0.5), b = 0.95, x = (0.5, 0.5, 0.5). What is the margin, the"
-        " smallest L-infinity step along the gradient's sign that changes its mind?",
+        " smallest L-infinity step along the gradient's sign that changes the answer?",
         lambda: float(margins(_linear([1.0, -2.0, 0.5], 0.95), _pixels(3, 0.5), torch.tensor([0]))),
         "|w x + b| divided by the sum of |w|.",
         "For a linear model the gradient's sign is the worst direction there is, so this margin is exact.",

@@ -16,7 +16,7 @@ EXTRAS = {
 
 
 def need(extra: str) -> None:
-    """Raise unless the libraries of ``extra`` are installed; called where a room is entered that cannot work without.
+    """Raise unless the libraries of ``extra`` are installed. A room that cannot work without them calls this first.
 
     Raises:
         ModuleNotFoundError: names the missing libraries and the extra that brings them.

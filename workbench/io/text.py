@@ -27,7 +27,7 @@ def read_text(path: Path, what: str = "annotation", costs: Mapping[str, int] | N
 
     Args:
         path: the file.
-        what: it is, for the message.
+        what: what the file is, for the message.
         costs: bytes of memory that each of these characters stands for when the text is decoded further.
 
     Raises:

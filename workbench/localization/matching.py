@@ -244,10 +244,10 @@ def _cheapest(pairs: Candidates, cost: NDArray[np.float64]) -> NDArray[np.int64]
         return np.zeros(0, dtype=np.int64)
     own = np.arange(predictions)
     dear = 1 + cost.max() * (min(pairs.sizes) + 1)
-    weights = np.concatenate([cost, np.full(predictions, dear)]) + 1  # (zeros would count as no pair)
+    weights = np.concatenate([cost, np.full(predictions, dear)]) + 1  # a stored zero would count as no pair
     start, end = np.concatenate([pairs.predicted, own]), np.concatenate([pairs.truth, heads + own])
     network = csr_array((weights, (start, end)), shape=(predictions, heads + predictions))
     row, column = min_weight_full_bipartite_matching(network)
-    key = np.sort(row[column < heads].astype(np.int64) * heads + column[column < heads])
-    mine = pairs.predicted.astype(np.int64) * heads + pairs.truth
-    return np.flatnonzero(np.isin(mine, key))
+    chosen = column < heads
+    number = pairs.predicted.astype(np.int64) * heads + pairs.truth  # of each pair, to find the chosen ones again
+    return np.flatnonzero(np.isin(number, row[chosen].astype(np.int64) * heads + column[chosen]))

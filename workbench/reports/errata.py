@@ -1,4 +1,4 @@
-"""What the papers print that cannot be, or that contradicts another table: found in the tables, and a list of the rest.
+"""Printed results that are impossible or contradict another table: those found in the tables, and a list of others.
 
 Three checks need no judgement: a root mean squared error is at least the mean absolute error; F1 is the harmonic mean
 of precision and recall; a method has one result on a data set, whichever paper quotes it.

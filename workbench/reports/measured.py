@@ -190,7 +190,7 @@ def effort(setting: str) -> tuple[float, ...]:
 
 
 def describe(setting: str) -> str:
-    """A setting as a reader likes it."""
+    """A setting in words."""
     kept = json.loads(setting)
     options = kept.get("dataset_options", {})
     what = kept["dataset"]

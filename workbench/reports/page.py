@@ -1,4 +1,4 @@
-"""Runs of notebooks -> one page that reads without a network and without scripts."""
+"""Runs of notebooks -> one page that needs neither a network nor scripts."""
 
 import os
 from collections import Counter
@@ -98,7 +98,7 @@ def shown(value: Value) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a reader likes them."""
+    """A number of seconds in seconds, minutes or hours."""
     if seconds < 59.5:
         return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -51,7 +51,7 @@ class Timing(_Part):
 class Record(_Part):
     """What a run leaves behind.
 
-    Two runs of one config and seed on one machine differ in ``timing`` alone.
+    Two runs of one config and seed on one machine differ only in ``timing``.
 
     Attributes:
         name: of the notebook or experiment.

@@ -132,7 +132,7 @@ def start_run(
         preset: "smoke", "default" or "paper".
         run_dir: where the figures and the record go; "" for ``name`` below
             :func:`workbench.io.project.runs_folder`.
-        parameters: what the record's config shall hold.
+        parameters: the record's config.
         seed: of the run; ``parameters["seed"]`` where it is not given.
 
     Raises:
@@ -144,7 +144,7 @@ def start_run(
     owned = ExitStack()
     if os.environ.get(OWNED) != str(folder):
         owned.enter_context(own_folder(folder, again=True))
-    # Whoever finds a record later shall not take an earlier run's for this one's.
+    # An earlier run's record must not be taken for this one's.
     (folder / "record.json").unlink(missing_ok=True)
     parameters = dict(parameters or {})
     record = Record(

@@ -41,15 +41,15 @@ class Failure(BaseModel):
 
 
 class Status(BaseModel):
-    """Of one run.
+    """The status of one run.
 
     Attributes:
         name: of the notebook, without its suffix, or of the training.
         state: "running" also stands where the machine went down before the end.
         started: UTC, ISO 8601.
         seconds: from start to end; 0 while it runs.
-        parameters: that it was given, the preset and the run's folder not among them.
-        preset: that it was given, if any.
+        parameters: what it was given, without the preset and the run's folder.
+        preset: what it was given, if any.
         notebook: name of the executed notebook, a file beside the status; "" for a training.
         error: why it did not complete.
     """

@@ -90,8 +90,7 @@ class EpochBatches(Sampler[list[Draw]]):
     def divide(self, rank: int, ranks: int) -> None:
         """Give this process its share of each batch: every ``ranks``-th sample from ``rank`` on.
 
-        Shares differ by one sample at most; a batch smaller than ``ranks`` is gone through again, so that no share is
-        empty.
+        Shares differ by one sample at most; a batch smaller than ``ranks`` is repeated, so that no share is empty.
         """
         check_whole(rank, "rank", least=0)
         check_whole(ranks, "ranks", least=rank + 1)
@@ -110,7 +109,7 @@ class EpochBatches(Sampler[list[Draw]]):
         return self.unseen is not None
 
     def observe(self, step: int, truth: ArrayLike, predicted: ArrayLike) -> None:
-        """Hear how a batch was counted; the epochs after this one follow from it.
+        """Take in how a batch was counted; later epochs depend on it.
 
         Args:
             step: of the epoch that was started.

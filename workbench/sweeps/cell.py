@@ -33,7 +33,7 @@ class Outcome(NamedTuple):
         state: "done", "failed" (its code raised an error, or took too long), "died" (something killed it; a second
             call runs it again), "busy" (another process runs it), "refused" (notebook or code changed since the plan).
         ran: whether it ran now; otherwise this is what was there.
-        seconds: that it ran.
+        seconds: how long it ran.
         message: why it is not done.
     """
 

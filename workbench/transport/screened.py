@@ -30,7 +30,7 @@ from workbench.transport.plan import Support, TransportPlan, sorting_order
 
 # Measured: forward and backward of the loss on one core, maps of 64 and 128 cells a side, 100 and 500 points.
 MARGINS = (8.0, 3.0, 12.0, 30.0)  # epsilons of error in the potential, at each screening; double: 7 to 32 % slower
-POOLED_PARTS = 256  # to which the density is pooled; half: 18 %, double: 10 % slower on the larger map
+POOLED_PARTS = 256  # most parts that the density is pooled to; half: 18 %, double: 10 % slower on the larger map
 TILE = 4  # side of a tile in cells; half: 6 to 43 % slower, double: the same
 STEEPEST = 1e12  # largest slope of a pair by density, in a row of no mass; half or double: the same gradient
 STIFF = 500.0  # tau / epsilon above which the plan is solved in double; below it the gradient is right to 1e-5

@@ -187,7 +187,7 @@ def as_points(values: Any, path: Path) -> Float[Tensor, "n 2"]:
 
 
 def as_boxes(values: Any, path: Path) -> Float[Tensor, "n 4"]:
-    """Numbers read from ``path`` as (N, 4) boxes; errors as :func:`as_numbers`, and a box turned inside out."""
+    """Numbers read from ``path`` as (N, 4) boxes; errors as :func:`as_numbers`, and if a box ends before it begins."""
     boxes = as_numbers(values, path, 4, "boxes", "x1, y1, x2, y2")
     wrong = (boxes[:, 2:] < boxes[:, :2]).any(dim=1)
     if wrong.any():

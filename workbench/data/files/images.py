@@ -123,7 +123,7 @@ def read_pixels(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> UInt8[np.n
 
     Greyscale, palette, CMYK and 16-bit images become RGB; transparent pixels show white. A photograph whose EXIF data
     says that the camera was turned comes upright, as viewers display it; (H, W) and points are those of the displayed
-    image. At most ``max_pixels`` pixels are decoded: a small file can unfold into gigabytes.
+    image. At most ``max_pixels`` pixels are decoded: a small file can decompress to gigabytes.
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -1,7 +1,7 @@
 """MATLAB files, read by ``scipy.io.loadmat`` after a check: numbers, text, cells and structs, never objects or code.
 
 ``loadmat`` trusts the type codes, counts and sizes inside a file. A damaged file of version 5 can crash the whole
-process (an unknown type code does), and a small one can unfold into gigabytes. So its arrays are checked here first.
+process (an unknown type code does), and a small one can decompress to gigabytes. So its arrays are checked here first.
 """
 
 import io
@@ -18,11 +18,11 @@ import numpy as np
 
 from workbench.io.files import check_regular
 
-MATRIX, COMPRESSED = 14, 15
+INT8, UINT8, INT32, UINT32, MATRIX, COMPRESSED = 1, 2, 5, 6, 14, 15
 WIDTHS = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8, 16: 1, 17: 2, 18: 4}  # bytes of each plain type
 CELL, STRUCT, CHAR = 1, 2, 4
 NUMBERS = range(6, 16)
-MOST_MATLAB_BYTES = 1 << 26  # of a file, before and after it is unfolded; the largest map of a data set takes 17 MB
+MOST_MATLAB_BYTES = 1 << 26  # of a file, before and after decompression; the largest map of a data set takes 17 MB
 MOST_MATLAB_4_BYTES = 1 << 23  # of a file of version 4: 500,000 points; measured: 80,000 empty arrays (2 MB) take 1.5 s
 MOST_ARRAYS = 200_000  # of a file, cells and fields counted; Mall's annotation has 6,000
 MOST_DEPTH = 12
@@ -41,7 +41,8 @@ def _elements(data: memoryview, order: str) -> Iterator[Element]:
         if place + 8 > len(data):
             raise ValueError("it ends within a tag")
         kind, size = struct.unpack_from(order + "II", data, place)
-        start, end = place + 8, place + 8 + size + (0 if kind == COMPRESSED else -size % 8)
+        padding = 0 if kind == COMPRESSED else -size % 8  # elements begin at multiples of eight bytes
+        start, end = place + 8, place + 8 + size + padding
         if kind >> 16:  # the short form: type and size in one word, the data in the other
             kind, size, start, end = kind & 0xFFFF, kind >> 16, place + 4, place + 8
         if start + size > min(len(data), end):
@@ -62,7 +63,7 @@ def _check_array(data: memoryview, order: str, left: Iterator[int], depth: int =
         return
     parts = list(_elements(data, order))
     kinds, sizes = [kind for kind, _ in parts[:3]], [len(part) for _, part in parts[:3]]
-    if kinds not in ([6, 5, 1], [6, 5, 2]) or sizes[0] != 8 or sizes[1] < 8 or sizes[1] % 4:
+    if kinds not in ([UINT32, INT32, INT8], [UINT32, INT32, UINT8]) or sizes[0] != 8 or sizes[1] < 8 or sizes[1] % 4:
         raise ValueError("an array's header is damaged")
     (flags,) = struct.unpack_from(order + "I", parts[0][1])
     shape = struct.unpack(f"{order}{sizes[1] // 4}i", parts[1][1])
@@ -72,9 +73,11 @@ def _check_array(data: memoryview, order: str, left: Iterator[int], depth: int =
     if kind not in (CELL, STRUCT, CHAR, *NUMBERS):
         raise ValueError(f"it holds an array of class {kind}, expected numbers, text, cells or structs")
     if kind == STRUCT:
-        (length_kind, length), (name_kind, names), *parts = [*parts, (0, data), (0, data)][: max(2, len(parts))]
+        if len(parts) < 2:
+            raise ValueError("a struct has no field names")
+        (length_kind, length), (name_kind, names), *parts = parts
         width = int.from_bytes(length, "little" if order == "<" else "big") if len(length) == 4 else 0
-        if length_kind != 5 or name_kind not in (1, 2) or not width or len(names) % width:
+        if length_kind != INT32 or name_kind not in (INT8, UINT8) or not width or len(names) % width:
             raise ValueError("a struct's field names are damaged")
         count *= len(names) // width
     if kind in (CELL, STRUCT):
@@ -83,7 +86,7 @@ def _check_array(data: memoryview, order: str, left: Iterator[int], depth: int =
         for _, part in parts:
             _check_array(part, order, left, depth + 1)
         return
-    wanted = 2 if flags & 0x800 else 1  # real, and imaginary where the flag says so
+    wanted = 2 if flags & 0x800 else 1  # the real part, and the imaginary one where the flag says so
     if len(parts) != wanted and (kind != CHAR or count):
         raise ValueError(f"an array holds {len(parts)} parts, expected {wanted}")
     for code, part in parts:
@@ -99,13 +102,13 @@ def _check_file(content: bytes, order: str) -> list[str]:
     for kind, data in _elements(memoryview(content)[128:], order):
         if kind == COMPRESSED:
             stream = zlib.decompressobj()
-            unfolded = stream.decompress(data, left + 1)
-            left -= len(unfolded)
+            plain = stream.decompress(data, left + 1)
+            left -= len(plain)
             if not stream.eof or left < 0:
                 raise ValueError(
-                    f"a compressed element is cut, or the file unfolds to more than {MOST_MATLAB_BYTES:,} bytes"
+                    f"a compressed element is cut, or the file decompresses to more than {MOST_MATLAB_BYTES:,} bytes"
                 )
-            inner = list(_elements(memoryview(unfolded), order))
+            inner = list(_elements(memoryview(plain), order))
             if len(inner) != 1:
                 raise ValueError(f"a compressed element holds {len(inner)} arrays, expected one")
             kind, data = inner[0]

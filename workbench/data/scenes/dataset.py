@@ -72,7 +72,7 @@ class Scenes(CrowdDataset):
 
     @property
     def names(self) -> list[str]:
-        """For instance ``small-0-train-00017``: preset, seed, split and number."""
+        """Preset, seed, split and number of each: ``small-0-train-00017``."""
         return [self._name(index) for index in range(len(self))]
 
     def _name(self, index: int) -> str:
