@@ -7,7 +7,7 @@ from scipy.optimize import linprog, minimize
 
 from workbench.losses import build_loss
 from workbench.losses.proximal_patches import divide
-from workbench.transport.nearest import FEW, grid, neighbours
+from workbench.transport.nearest import FEW_POINTS, grid, neighbours
 
 FORMS = ["l1", "l2", "simplex", "kl", "p2p", "gaussian"]
 SIZE = (5, 8)
@@ -69,7 +69,7 @@ def test_four_annotations_share_their_centre_equally():
     assert sorted(patches.patch[middle].tolist()) == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("count", [FEW // 2, 4 * FEW])
+@pytest.mark.parametrize("count", [FEW_POINTS // 2, 4 * FEW_POINTS])
 def test_without_the_rule_the_first_of_equally_near_annotations_takes_the_cell(count):
     spots = np.random.default_rng(count).integers(0, 12, (count, 2)) * 8.0  # on the corners of cells, some on one spot
     patches = divide(torch.from_numpy(spots), (12, 12), stride=8, weights=torch.ones(count).double(), fair=False)
@@ -81,7 +81,7 @@ def test_without_the_rule_the_first_of_equally_near_annotations_takes_the_cell(c
 
 def test_neighbours_of_few_and_of_many_points():
     rng = np.random.default_rng(0)
-    points, cells = rng.random((FEW, 2)) * 90, rng.random((50, 2)) * 90
+    points, cells = rng.random((FEW_POINTS, 2)) * 90, rng.random((50, 2)) * 90
     far = np.concatenate([points, np.full((1, 2), 1e4)])  # one more, and the tree answers
     for found, expected in zip(neighbours(points, cells, 3), neighbours(far, cells, 3), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-12)

@@ -14,7 +14,7 @@ from layouts import write_image_info
 from scipy.io import savemat
 from scipy.sparse import eye_array
 
-from workbench.data.files.matlab import read_mat, unwrap
+from workbench.data.files.matlab import read_mat, unwrap_cells
 from workbench.data.readers.shanghaitech import ShanghaiTech
 
 POINTS = np.random.default_rng(0).uniform(0, 100, (20, 2))
@@ -44,16 +44,16 @@ def test_every_sound_kind_of_value_is_read(tmp_path, compressed):
     found = read_mat(tmp_path / "a.mat", "cells")
     for index in np.ndindex(2, 3):
         np.testing.assert_array_equal(found[index], cells[index])
-    record = unwrap(read_mat(tmp_path / "a.mat", "struct"))
+    record = unwrap_cells(read_mat(tmp_path / "a.mat", "struct"))
     np.testing.assert_array_equal(record["location"], POINTS)
-    assert unwrap(record["inner"])["name"].item() == "IMG_1"
+    assert unwrap_cells(record["inner"])["name"].item() == "IMG_1"
 
 
 def test_unwrap_stops_at_numbers():
     nested = np.empty((1, 1), dtype=object)
     nested[0, 0] = np.array([[7.0]])
-    assert unwrap(nested).tolist() == [[7.0]]
-    assert unwrap(np.zeros((0, 2))).shape == (0, 2)
+    assert unwrap_cells(nested).tolist() == [[7.0]]
+    assert unwrap_cells(np.zeros((0, 2))).shape == (0, 2)
 
 
 def patched(tmp_path, place: int, code: bytes):
