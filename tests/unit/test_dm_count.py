@@ -11,7 +11,7 @@ from workbench.losses import build_loss
 from workbench.losses.dm_count import count_loss, normalised, variation_loss
 from workbench.transport import sinkhorn
 from workbench.transport.dm_count import published_plan, solve_grid
-from workbench.transport.nearest import grid
+from workbench.transport.nearest import boxes, grid, near
 
 SIZE = (6, 9)
 POINTS = torch.tensor([[12.0, 20.0], [40.5, 30.0], [60.0, 8.0]], dtype=torch.float64)
@@ -125,6 +125,20 @@ def test_problems_that_fall_apart_converge(seed):
     assert plan.residual <= 1e-6
 
 
+@pytest.mark.parametrize("seed", [1010, 1361, 1432])
+def test_newtons_matrix_keeps_the_small_shares_of_a_few_points(seed):
+    # epsilon of .02 to .05: what joins the parts of these problems is shares below e^-9
+    generator = np.random.default_rng(seed)
+    size, count = generator.integers(1, 48, 2), generator.integers(1, 200)
+    points = generator.uniform(0, 1, (count, 2)) * size[::-1] * 8 * generator.choice([1, 0.2])
+    mass = generator.random(size) ** generator.integers(0, 30)
+    if seed % 3 == 0:
+        mass *= generator.random(size) < 0.1
+        mass[0, 0] += 1e-9
+    epsilon = float(10 ** generator.uniform(-2, 1.5))
+    assert solve_grid(mass, points, generator.random(count) + 0.01, stride=8, epsilon=epsilon).converged
+
+
 @pytest.mark.parametrize("clustered", [False, True])
 def test_the_exact_solution_is_the_dense_solvers(clustered):
     generator = np.random.default_rng(3)
@@ -141,9 +155,9 @@ def test_the_exact_solution_is_the_dense_solvers(clustered):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("count", "clustered", "seconds"), [(20000, False, 5), (12000, False, 5), (6000, True, 15)])
+@pytest.mark.parametrize(("count", "clustered", "seconds"), [(20000, False, 5), (12000, False, 5), (6000, True, 5)])
 def test_large_crowds_take_seconds(count, clustered, seconds):
-    # measured quiet: 4, 3 and 11 s; the aim for the clustered crowd is 5 s, too
+    # measured: 3.3, 1.5 and 2.7 s
     generator = np.random.default_rng(0)
     points = generator.random((count, 2)) * 1024
     if clustered:
@@ -155,6 +169,39 @@ def test_large_crowds_take_seconds(count, clustered, seconds):
     assert time.thread_time() - started < seconds
     assert plan.converged
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 2 * 2**20  # KiB, of the whole process
+
+
+@pytest.mark.parametrize("spread", [0.0, 30.0, 3000.0])
+def test_the_search_finds_all_pairs_in_the_band_and_no_other(spread):
+    # against all pairs: scores that differ more than any squared distance leave some points without a cell
+    generator = np.random.default_rng(4)
+    cells, spots = grid((13, 21), 8), generator.random((90, 2)) * [168, 104]
+    score = generator.random(90) * spread
+    layers, order = boxes(cells, generator.random(len(cells)), 8)
+    size, column, cost = near(layers, spots, score, 200.0)
+    squared = ((cells[order][:, None] - spots) ** 2).sum(axis=2)
+    wanted = squared - score <= (squared - score).min(axis=1, keepdims=True) + 200.0
+    np.testing.assert_array_equal(size, wanted.sum(axis=1))
+    found = np.zeros_like(wanted)
+    found[np.repeat(np.arange(len(cells)), size), column] = True
+    np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_allclose(cost, squared[np.repeat(np.arange(len(cells)), size), column])
+
+
+def test_boxes_hold_their_places():
+    generator = np.random.default_rng(5)
+    places, mass = generator.random((70, 2)) * [300, 90], generator.random(70)
+    layers, order = boxes(places, mass, 8.0)
+    index = np.arange(70)
+    for power, layer in enumerate(layers):
+        assert layer.reach == 8 * 2**power / 2
+        assert (abs(places[order] - layer.middle[index]) <= layer.reach).all()
+        np.testing.assert_allclose(layer.mass, np.bincount(index, mass[order]))
+        for axis in (0, 1):
+            moment = np.bincount(index, mass[order] * places[order, axis])
+            np.testing.assert_allclose(layer.place[:, axis] * layer.mass, moment)
+        index = layer.parent[index]
+    assert len(layers[-1].mass) == 1
 
 
 def test_points_on_one_spot_are_one_point():

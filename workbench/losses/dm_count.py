@@ -115,13 +115,11 @@ class DMCountLoss(CrowdLoss):
             )
         settings = {"stride": self.stride, "epsilon": self.reg}
         if self.convention == "official":
-            published = published_plan(mass, spots, people, iterations=self.iterations, **settings)
-            cells, value = published.row_potential, published.objective
-            cells = cells - (mass * cells).sum() / mass.sum()
+            plan = published_plan(mass, spots, people, iterations=self.iterations, **settings)
         else:
-            exact = solve_grid(mass, spots, people, tolerance=self.tolerance, **settings)
-            cells, value = exact.row_potential, exact.value
-        return torch.as_tensor(cells).to(density), value
+            plan = solve_grid(mass, spots, people, tolerance=self.tolerance, **settings)
+        cells = plan.row_potential - (mass * plan.row_potential).sum() / mass.sum()
+        return torch.as_tensor(cells).to(density), plan.value
 
     def image_terms(
         self, density: Float[Tensor, "h w"], points: Float[Tensor, "n 2"], weights: Float[Tensor, "n"]

@@ -10,26 +10,26 @@ Everything is float64 on the CPU, whatever the density's device and dtype.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import splu
-from scipy.spatial import cKDTree
 
-from workbench.transport.nearest import Array, Indices, grid, merge
+from workbench.transport.nearest import Array, Boxes, Indices, boxes, grid, merge, near, runs
 
 BAND = 30.0  # in units of epsilon: pairs farther from a cell's best score hold e^-30 of its mass
-LEAST_BAND = 15.0  # likewise: what the band may shrink to while scores move, before pairs are looked up again
+MOVED = 15.0  # likewise: how far scores may move before pairs are looked up again
 STARVED = -25.0  # log(received / due) below which the cells that are next for a point are looked up
-BLOCK = 1 << 19  # cells x points of one block of the brute-force search
 BOX = 6.4  # squared side of a level's boxes in units of epsilon; with 3.2 or 12.8 the solver was slower
-SWEEPS = 60  # at most, at the start of a level
-SMOOTH = 0.3  # residual at which the sweeps of a level end
-FEW = 150  # up to so many points Newton's equation is solved with a dense matrix: there faster than a sparse one
-MANY = 1000  # above so many points a Newton step first leaves out the pairs with a logarithmic share below DROPPED
-DROPPED = -9.0  # 20,000 points took 13 s with all pairs, 4.6 s without these
+SWEEPS, SMOOTH = 60, 0.3  # sweeps at the start of a level: their greatest number, and the residual at which they end
 ROUGH = 0.1  # residual at which a coarser level is good enough
+FEW = 150  # up to so many points Newton's equation is solved with a dense matrix: there faster than a sparse one
+# Above so many points Newton's step first leaves out pairs with a smaller logarithmic share: 20,000 points took 13 s
+# with all pairs, 3.3 s without. At fewer points it saves little, and 14 of 573 random problems did not converge for it.
+MANY, DROPPED = 1000, -9.0
 GUARD = 1e-16  # of the published iterations
 EVERY, SETTLED = 5, 1e-10  # so many iterations that change no scaling by more than this: the rest change nothing
 
@@ -41,7 +41,7 @@ class GridPlan:
     Attributes:
         row_potential: (H, W), f of each cell; for the exact solution its mean over the mass is zero.
         column_potential: (m,), g of each point.
-        value: the objective, <f, a> + <g, b>.
+        value: the objective, <f, a> + <g, b>; as published <f, a> alone, which that code logs.
         converged: whether ``residual`` came down to the tolerance.
         residual: largest ``|log(received / due)|`` of a point.
     """
@@ -72,292 +72,218 @@ def solve_grid(
         epsilon: square pixels.
         tolerance: the residual to reach.
     """
-    height, width = mass.shape
     spots, due, spot = merge(points, people)
-    kept = due > 0
-    spots, b = spots[kept], due[kept] / due.sum()
-    cells = grid((height, width), stride)
-    a = (mass / mass.sum()).ravel()
-    carrying = a > 1e-14 * a.max()  # the rest moves no point's sum
-    level = Level(cells[carrying], a[carrying], spots, b, epsilon)
-    state = _solved(level, _start(level, stride, (height**2 + width**2) * stride**2), tolerance)
-    # once more with pairs looked up for the solution itself
-    state = newton(level, level.evaluate(state.score), tolerance)
-    score = state.score
-    potential = SparsePairs.near(cells, spots, score, BAND * epsilon).shares(score, epsilon)[1]
-    shift = a @ potential
-    g = np.zeros(len(due))
-    g[kept] = score - epsilon * np.log(b) + shift
+    kept = np.flatnonzero(due > 0)
+    cells, a = grid((mass.shape[0], mass.shape[1]), stride), (mass / mass.sum()).ravel()
+    carrying = np.flatnonzero(a > 1e-14 * a.max())  # the rest moves no point's sum
+    rows, _ = boxes(cells[carrying], a[carrying], stride)
+    columns, order = boxes(spots[kept], due[kept] / due.sum(), stride)
+    levels = [Level(rows, columns, epsilon)]
+    # up to an epsilon at which all scores may start at g = 0
+    while min(len(levels[-1].a), len(levels[-1].b)) > 1 and levels[-1].epsilon < (cells**2).sum(axis=1).max():
+        scale = 2 * levels[-1].epsilon
+        power = max(0, math.floor(math.log2(math.sqrt(BOX * scale) / stride)))
+        levels.append(Level(rows[min(power, len(rows) - 1) :], columns[min(power, len(columns) - 1) :], scale))
+    level = levels.pop()
+    state = solved(level, level.epsilon * np.log(level.b), ROUGH if levels else tolerance)
+    while levels:
+        level = levels.pop()
+        state = solved(level, state.score_on(level), max(ROUGH, tolerance) if levels else tolerance)
+    state = solved(level, state.score, tolerance)  # with pairs looked up for the solution itself
+    every, place = boxes(cells, np.ones_like(a), stride)
+    potential = np.empty_like(a)
+    pairs = SparsePairs(*near(every, level.spots, state.score, BAND * epsilon), state.score)
+    potential[place] = pairs.shares(state.score, epsilon)[1]
+    shift, g = a @ potential, np.zeros(len(due))
+    g[kept[order]] = state.score - epsilon * np.log(level.b) + shift
     return GridPlan(
         row_potential=(potential - shift).reshape(mass.shape),
         column_potential=g[spot],
-        value=float(b @ g[kept]),
+        value=float(due @ g / due.sum()),
         converged=state.size <= tolerance,
         residual=state.size,
     )
 
 
-def _start(level: "Level", side: float, largest: float) -> "Dual | Array":
-    """Where a level starts: at the state of the coarser one, or at scores from that one's potentials.
-
-    Args:
-        level: the level.
-        side: of a cell in the map, in pixels.
-        largest: square pixels, an epsilon at which all scores may start at g = 0.
-    """
-    if level.epsilon >= largest or min(len(level.a), len(level.b)) == 1:
-        return level.epsilon * np.log(level.b)
-    epsilon = 2 * level.epsilon
-    box = side * 2 ** math.floor(math.log2(max(1.0, math.sqrt(BOX * epsilon) / side)))
-    cells, a, _ = _boxed(level.cells, level.a, box, side)
-    spots, b, index = _boxed(level.spots, level.b, box, side)
-    coarse = Level(cells, a, spots, b, epsilon)
-    state = _solved(coarse, _start(coarse, side, largest), ROUGH)
-    if len(a) == len(level.a) and len(b) == len(level.b):
-        return state
-    return _extended(coarse, state, index, level.spots) + level.epsilon * np.log(level.b)
-
-
-def _boxed(places: Array, mass: Array, box: float, side: float) -> tuple[Array, Array, Indices]:
-    """Places in one box as one at their centre of mass: these, their masses, and the index of each place's box."""
-    if box <= side:
-        return places, mass, np.arange(len(mass))
-    column, row = np.floor(places / box).astype(np.int64).T
-    index = np.unique(column + 1j * row, return_inverse=True)[1].astype(np.int64)
-    total = np.bincount(index, mass).astype(np.float64)
-    return np.stack([np.bincount(index, mass * x) / total for x in places.T], axis=1), total, index
-
-
-def _extended(level: "Level", state: "Dual", index: Indices, spots: Array) -> Array:
-    """The potential g that a level's cells give to other points, each through the pairs of its box."""
-    pairs, potential = state.pairs, state.pairs.shares(state.score, level.epsilon)[1]
-    order, count = np.argsort(pairs.column, kind="stable"), np.bincount(pairs.column, minlength=len(level.b))
-    size = count[index]
-    first = size.cumsum() - size
-    row = pairs.row[order][np.repeat((count.cumsum() - count)[index] - first, size) + np.arange(size.sum())]
-    column = np.repeat(np.arange(len(spots)), size)
-    cost = ((level.cells[row] - spots[column]) ** 2).sum(axis=1)
-    exponent = np.log(level.a)[row] + (potential[row] - cost) / level.epsilon
-    most = np.maximum.reduceat(exponent, first)
-    return -level.epsilon * (most + np.log(np.add.reduceat(np.exp(exponent - most[column]), first)))
-
-
-def _solved(level: "Level", start: "Dual | Array", tolerance: float) -> "Dual":
-    """A level solved: sweeps while these help most, then Newton's method."""
-    state = level.evaluate(start.score, start) if isinstance(start, Dual) else level.evaluate(start)
-    state = level.fed(state)
-    for _ in range(SWEEPS):
-        if state.size <= SMOOTH:
-            break
-        state = level.fed(_swept(level, state))
-    return newton(level, state, tolerance)
-
-
 @dataclass(frozen=True)
 class SparsePairs:
-    """The pairs of cells and points that matter, by cell: row, column and squared distance; where each cell starts."""
+    """The pairs of cells and points that matter, by cell.
 
-    row: Indices
+    Attributes:
+        size: (n,), how many each cell has, at least one.
+        column: (k,), the point of each pair.
+        cost: (k,), the squared distance.
+        origin: (m,), the scores at which they were looked up.
+    """
+
+    size: Indices
     column: Indices
     cost: Array
-    start: Indices
+    origin: Array
 
-    @classmethod
-    def near(cls, cells: Array, spots: Array, score: Array, band: float) -> "SparsePairs":
-        """All pairs whose cost less score is within ``band`` above the least of the cell.
-
-        The points are lifted by the square root of what their score lacks to the highest: then the least cost less
-        score is the nearest point in three dimensions.
-        """
-        count = len(spots)
-        lifted = np.column_stack([spots, np.sqrt(score.max() - score)])
-        tree = cKDTree(lifted, balanced_tree=False, compact_nodes=False)
-        flat = np.column_stack([cells, np.zeros(len(cells))])
-        left, rows, columns = np.arange(len(cells)), [], []
-        for most in (8, 32, 128):
-            if most > count or 4 * len(left) < len(cells):
-                break
-            distance, index = tree.query(flat[left], k=most)
-            inside = distance**2 <= distance[:, :1] ** 2 + band
-            whole = ~inside[:, -1]
-            at, rank = np.nonzero(inside & whole[:, None])
-            rows.append(left[at])
-            columns.append(index[at, rank])
-            left = left[~whole]
-        for first in range(0, len(left), max(1, BLOCK // count)):
-            block = left[first : first + max(1, BLOCK // count)]
-            excess = (cells[block, 0, None] - spots[:, 0]) ** 2 + (cells[block, 1, None] - spots[:, 1]) ** 2 - score
-            at, index = np.nonzero(excess <= excess.min(axis=1, keepdims=True) + band)
-            rows.append(block[at])
-            columns.append(index)
-        row, column = np.concatenate(rows), np.concatenate(columns)
-        order = np.argsort(row, kind="stable")
-        return cls.of(row[order], column[order], cells, spots)
-
-    @classmethod
-    def of(cls, row: Indices, column: Indices, cells: Array, spots: Array) -> "SparsePairs":
-        """SparsePairs given by cell; every cell is in one."""
-        cost = ((cells[row] - spots[column]) ** 2).sum(axis=1)
-        return cls(row, column, cost, np.searchsorted(row, np.arange(len(cells))))
-
-    def within(self, score: Array, band: float, cells: Array, spots: Array) -> "SparsePairs":
-        """Those of the pairs whose cost less score is within ``band`` above the least of the cell."""
-        excess = self.cost - score[self.column]
-        kept = excess <= np.minimum.reduceat(excess, self.start)[self.row] + band
-        return SparsePairs.of(self.row[kept], self.column[kept], cells, spots)
+    @cached_property
+    def row(self) -> Indices:
+        """The cell of each pair."""
+        return np.repeat(np.arange(len(self.size)), self.size)
 
     def shares(self, score: Array, epsilon: float) -> tuple[Array, Array]:
         """The logarithm of each pair's share of its cell's mass, and the potential f of each cell."""
-        excess = self.cost - score[self.column]
-        least = np.minimum.reduceat(excess, self.start)
-        exponent = (least[self.row] - excess) / epsilon
-        total = np.log(np.add.reduceat(np.exp(exponent), self.start))
-        return exponent - total[self.row], least - epsilon * total
-
-    def feeding(
-        self, hungry: Indices, cells: Array, spots: Array, score: Array, epsilon: float, band: float
-    ) -> "SparsePairs":
-        """These pairs and those of the cells that some points would next receive from, within ``band`` of the next."""
-        potential = self.shares(score, epsilon)[1]
-        rows, columns = [self.row], [self.column]
-        for point in hungry:
-            excess = ((cells - spots[point]) ** 2).sum(axis=1) - potential
-            next_cells = np.flatnonzero(excess <= excess.min() + band)
-            rows.append(next_cells)
-            columns.append(np.full(len(next_cells), point))
-        pair = np.unique(np.concatenate(rows) * len(spots) + np.concatenate(columns))
-        return SparsePairs.of(pair // len(spots), pair % len(spots), cells, spots)
+        start, excess = self.size.cumsum() - self.size, self.cost - score[self.column]
+        least = np.minimum.reduceat(excess, start)
+        exponent = (np.repeat(least, self.size) - excess) / epsilon
+        total = np.log(np.add.reduceat(np.exp(exponent), start))
+        return exponent - np.repeat(total, self.size), least - epsilon * total
 
 
-@dataclass(frozen=True)
 class Level:
-    """One level: the cells that carry mass, the points, and epsilon."""
+    """One level: cells that carry mass, points, epsilon; ``rows`` and ``columns`` are these and the larger boxes."""
 
-    cells: Array
-    a: Array
-    spots: Array
-    b: Array
-    epsilon: float
-
-    def evaluate(self, score: Array, before: "Dual | None" = None) -> "Dual":
-        """What the scores give; with the pairs of another state as long as these hold all that matter."""
-        wanted = BAND * self.epsilon
-        left = 0.0 if before is None else before.band - float(np.ptp(score - before.origin))
-        if before is None or left < LEAST_BAND * self.epsilon:
-            pairs, origin, band = SparsePairs.near(self.cells, self.spots, score, wanted), score, wanted
-        elif before.band > 1.5 * wanted:  # from a coarser level
-            pairs = before.pairs.within(score, wanted, self.cells, self.spots)
-            origin, band = score, min(wanted, left)
-        else:
-            pairs, origin, band = before.pairs, before.origin, before.band
-        return Dual.at(self, score, pairs, origin, band)
-
-    def fed(self, state: "Dual") -> "Dual":
-        """The state with the pairs that its starved points would next receive from, so that its errors are exact."""
-        hungry = np.flatnonzero(state.error < STARVED)
-        if not len(hungry):
-            return state
-        wanted = BAND * self.epsilon
-        pairs = state.pairs.feeding(hungry, self.cells, self.spots, state.score, self.epsilon, wanted)
-        return Dual.at(self, state.score, pairs, state.origin, state.band)
+    def __init__(self, rows: Sequence[Boxes], columns: Sequence[Boxes], epsilon: float) -> None:
+        self.rows, self.columns, self.epsilon = rows, columns, epsilon
+        self.cells, self.a = rows[0].place, rows[0].mass
+        self.spots, self.b = columns[0].place, columns[0].mass
 
 
 @dataclass(frozen=True)
 class Dual:
-    """Scores and what they give.
+    """Scores and what they give on a level.
 
     Attributes:
+        level: the level.
         score: (m,), g + epsilon log b of each point.
-        pairs: all pairs within ``band`` of a cell's best at the scores ``origin``, and some more.
-        origin: (m,).
-        band: square pixels.
-        share: logarithm of each pair's part of its cell's mass.
-        received: (m,), logarithm of what each point receives.
-        error: (m,), log(received / due).
-        value: the dual objective, up to a constant.
+        pairs: all that matter, and some more.
+        share: (k,), the logarithm of each pair's part of its cell's mass.
+        potential: (n,), f of each cell.
+        received: (m,), the logarithm of what each point receives.
     """
 
+    level: Level
     score: Array
     pairs: SparsePairs
-    origin: Array
-    band: float
     share: Array
+    potential: Array
     received: Array
-    error: Array
-    value: float
 
     @classmethod
-    def at(cls, level: Level, score: Array, pairs: SparsePairs, origin: Array, band: float) -> "Dual":
-        """What ``score`` gives with these pairs."""
+    def at(cls, level: Level, score: Array, pairs: SparsePairs) -> "Dual":
+        """What the scores give on these pairs."""
         share, potential = pairs.shares(score, level.epsilon)
-        moved = share + np.log(level.a)[pairs.row]
+        moved = share + np.repeat(np.log(level.a), pairs.size)
         most = np.full(len(score), -1e6)  # less than any pair: of a point without one
         np.maximum.at(most, pairs.column, moved)
         total = np.bincount(pairs.column, np.exp(moved - most[pairs.column]), len(score))
-        received = most + np.log(total.clip(min=1))
-        value = float(level.b @ score + level.a @ potential)
-        return cls(score, pairs, origin, band, share, received, received - np.log(level.b), value)
+        return cls(level, score, pairs, share, potential, most + np.log(total.clip(min=1)))
+
+    @classmethod
+    def of(cls, level: Level, score: Array, pairs: SparsePairs | None = None) -> "Dual":
+        """What the scores give; on known pairs as long as these hold all that matter.
+
+        Points that receive next to nothing get pairs with the cells that they would next receive from, so that their
+        errors are exact.
+        """
+        if pairs is None or np.ptp(score - pairs.origin) > MOVED * level.epsilon:
+            pairs = SparsePairs(*near(level.rows, level.spots, score, BAND * level.epsilon), score)
+        state = cls.at(level, score, pairs)
+        starved = np.flatnonzero(state.error < STARVED)
+        if not len(starved):
+            return state
+        known = [pairs.row * len(level.b) + pairs.column]
+        for point in starved:
+            excess = ((level.cells - level.spots[point]) ** 2).sum(axis=1) - state.potential
+            known.append(np.flatnonzero(excess <= excess.min() + BAND * level.epsilon) * len(level.b) + point)
+        row, column = np.divmod(np.unique(np.concatenate(known)), len(level.b))
+        cost = ((level.cells[row] - level.spots[column]) ** 2).sum(axis=1)
+        return cls.at(level, score, SparsePairs(np.bincount(row), column, cost, pairs.origin))
+
+    def moved(self, step: Array) -> "Dual":
+        """The state at the scores plus a step."""
+        return Dual.of(self.level, self.score + step, self.pairs)
+
+    @property
+    def error(self) -> Array:
+        """log(received / due) of each point."""
+        return self.received - np.log(self.level.b)
 
     @property
     def size(self) -> float:
         """The largest error."""
         return float(np.abs(self.error).max())
 
+    @property
+    def value(self) -> float:
+        """The dual objective, up to a constant."""
+        return float(self.level.b @ self.score + self.level.a @ self.potential)
 
-def newton(level: Level, state: Dual, tolerance: float, most: int = 100) -> Dual:
-    """Newton's method on log(received / due) of the points; where that stalls, on the concave dual objective.
+    def score_on(self, finer: Level) -> Array:
+        """Scores for a finer level's points: the potential that the cells give to each, by the pairs of its box."""
+        level, pairs = self.level, self.pairs
+        if len(level.b) == len(finer.b):
+            return self.score
+        index = np.arange(len(finer.b))
+        for layer in finer.columns[: len(finer.columns) - len(level.columns)]:
+            index = layer.parent[index]
+        order, count = np.argsort(pairs.column, kind="stable"), np.bincount(pairs.column)
+        size = count[index]
+        row = pairs.row[order][runs((count.cumsum() - count)[index], size)]
+        cost = ((level.cells[row] - np.repeat(finer.spots, size, axis=0)) ** 2).sum(axis=1)
+        weighted = self.potential + level.epsilon * np.log(level.a)
+        potential = SparsePairs(size, row, cost, weighted).shares(weighted, level.epsilon)[1]
+        return potential + finer.epsilon * np.log(finer.b)
 
-    The first converges from afar where every point can receive; between parts of the crowd that exchange next to
-    nothing the dual is nearly piecewise linear, and only its value tells how far to go.
+
+def solved(level: Level, score: Array, tolerance: float) -> Dual:
+    """A level solved: sweeps while these help most, then Newton's method.
+
+    Newton's method on the errors converges from afar where every point can receive. Between parts of the crowd that
+    exchange next to nothing the dual is nearly piecewise linear, and only its value tells how far to go.
     """
-    state = level.fed(state)
-    for _ in range(most):
+    state = Dual.of(level, score)
+    for _ in range(SWEEPS):
+        if state.size <= SMOOTH:
+            break
+        state = state.moved(-level.epsilon * state.error)
+    for _ in range(100):
         if state.size <= tolerance:
             break
-        state = level.fed(_balanced(level, state) or _raised(level, state) or _swept(level, state))
+        state = balanced(state) or raised(state) or state.moved(-level.epsilon * state.error)
     return state
 
 
-def _balanced(level: Level, state: Dual) -> Dual | None:
+def balanced(state: Dual) -> Dual | None:
     """A Newton step on the errors, or half of it, if that makes the largest of them smaller by a third or more."""
-    dropped = DROPPED if len(level.b) > MANY else -math.inf
-    step = _solve(level, state, np.exp(state.received) * state.error, dropped)
-    length = min(1.0, LEAST_BAND * level.epsilon / max(float(np.ptp(step)), 1e-300))
+    level = state.level
+    step = newton_step(state, np.exp(state.received) * state.error, DROPPED if len(level.b) > MANY else -math.inf)
+    length = min(1.0, MOVED * level.epsilon / max(float(np.ptp(step)), 1e-300))
     for part in (length, length / 2):
-        ahead = level.evaluate(state.score - part * step, state)
+        ahead = state.moved(-part * step)
         if ahead.size <= (1 - part / 3) * state.size:
             return ahead
     return None
 
 
-def _raised(level: Level, state: Dual) -> Dual | None:
-    """A Newton step on the dual objective that raises it, unless rounding hides all rise."""
+def raised(state: Dual) -> Dual | None:
+    """A Newton step on the concave dual objective that raises it, unless rounding hides all rise."""
+    level = state.level
     gradient = level.b - np.exp(state.received)
-    step = _solve(level, state, gradient)
-    slope = step @ gradient
+    step = newton_step(state, gradient)
     span = float(np.square(np.ptp(level.cells, axis=0)).sum() + level.epsilon)  # no score differs by more
     length = min(1.0, span / max(float(np.ptp(step)), 1e-300))
     for _ in range(40):
-        ahead = level.evaluate(state.score + length * step, state)
-        if ahead.value >= state.value + 1e-4 * length * slope:
+        ahead = state.moved(length * step)
+        if ahead.value >= state.value + 1e-4 * length * (step @ gradient):
             return ahead
         length /= 4
     return None
 
 
-def _swept(level: Level, state: Dual) -> Dual:
-    """A Sinkhorn sweep."""
-    return level.evaluate(state.score - level.epsilon * state.error, state)
-
-
-def _solve(level: Level, state: Dual, right: Array, dropped: float = -math.inf) -> Array:
+def newton_step(state: Dual, right: Array, dropped: float = -math.inf) -> Array:
     r"""Solve :math:`(D - Q^\top \mathrm{diag}(a) Q) d = \varepsilon r`, D = diag(received), up to a constant.
 
     The matrix is epsilon times the negative Hessian of the dual objective, and that of the sweeps' linear equation.
     Pairs whose logarithmic share of their cell is below ``dropped`` are left out, and the others' shares sum to one.
     """
-    row, column, share, log_received = state.pairs.row, state.pairs.column, state.share, state.received
-    count = len(right)
+    level, pairs, share, log_received = state.level, state.pairs, state.share, state.received
+    count, row, column = len(right), pairs.row, pairs.column
     if count == 1:
         return np.zeros(1)
     kept = share >= dropped
@@ -367,54 +293,33 @@ def _solve(level: Level, state: Dual, right: Array, dropped: float = -math.inf) 
         log_received = np.log(np.bincount(column, level.a[row] * np.exp(share)).clip(min=1e-300))
     # symmetric in this scaling, with entries of at most 1
     entries = np.exp(share + (np.log(level.a)[row] - log_received[column]) / 2)
-    ends = np.append(0, np.bincount(row, minlength=len(level.a)).cumsum())
+    ends = np.append(0, np.bincount(row).cumsum())
     normal = sparse.csr_matrix((entries, column, ends), shape=(len(level.a), count))
     product = normal.T @ normal
     received = np.exp(log_received)
     scale = np.sqrt(received.clip(min=np.finfo(np.float64).tiny))
     centred = (right - received * (right.sum() / received.sum())) / scale
-    free = np.flatnonzero(np.arange(count) != received.argmax())
-    step = np.zeros(count)
+    free, step = np.flatnonzero(np.arange(count) != received.argmax()), np.zeros(count)
     # a trace of the diagonal keeps parts solvable that exchange nothing
     if count <= FEW:
         system = (1 + 1e-13) * np.eye(count) - product.toarray()
         step[free] = np.linalg.solve(system[np.ix_(free, free)], centred[free])
     else:
-        system = sparse.diags(np.full(count, 1 + 1e-13)) - product
-        step[free] = splu(
-            system.tocsc()[free][:, free],
-            permc_spec="MMD_AT_PLUS_A",
-            diag_pivot_thresh=0.0,
-            options={"SymmetricMode": True},
-        ).solve(centred[free])
+        system = (sparse.identity(count) * (1 + 1e-13) - product).tocsc()[free][:, free]
+        symmetric = {"permc_spec": "MMD_AT_PLUS_A", "diag_pivot_thresh": 0.0, "options": {"SymmetricMode": True}}
+        step[free] = splu(system, **symmetric).solve(centred[free])
     step *= level.epsilon / scale
     return step if np.isfinite(step).all() else level.epsilon * right / received.clip(min=1e-300)
 
 
-@dataclass(frozen=True)
-class PublishedPlan:
-    """What the published iterations end at.
-
-    Attributes:
-        row_potential: (H, W), potential of each cell, epsilon log v.
-        column_potential: (m,), potential of each annotation, epsilon log u.
-        distance: the plan's mean squared distance in square pixels.
-        objective: the cell potentials' mean over the normalised density, which the published code logs.
-    """
-
-    row_potential: Array
-    column_potential: Array
-    distance: float
-    objective: float
-
-
 def published_plan(
     density: Array, points: Array, people: Array, *, stride: float, epsilon: float, iterations: int
-) -> PublishedPlan:
+) -> GridPlan:
     """Iterate u = b / (K v + guard), v = a / (K' u + guard), v first, from u = 1 / m.
 
-    At 10 square pixels the kernel is below the square of the guard beyond some 30 pixels. So a sparse matrix of the
-    cells around each annotation gives what the dense one gives. Cells out of reach of everybody keep the guard's value.
+    The potentials are epsilon log v and epsilon log u. At 10 square pixels the kernel is below the square of the guard
+    beyond some 30 pixels, so a sparse matrix of the cells around each annotation gives what the dense one gives. Cells
+    out of reach of everybody keep the guard's value.
 
     Args:
         density: (H, W), people per cell.
@@ -424,40 +329,24 @@ def published_plan(
         epsilon: square pixels.
         iterations: their number.
     """
-    a = density.ravel() / (density.sum() + 1e-8)
-    b = people / people.sum()
-    kernel, squared, active = _kernel(points, density.shape, stride, epsilon)
+    a, b = density.ravel() / (density.sum() + 1e-8), people / people.sum()
+    kernel = published_kernel(points, (density.shape[0], density.shape[1]), stride, epsilon)
     backward = kernel.T.tocsr()
-    reached = a[active]
     u, before = np.full(len(b), 1 / len(b)), np.zeros(len(b))
-    v = reached
     for iteration in range(iterations):
-        back = backward @ u
-        back += GUARD
-        v = reached / back
-        ahead = kernel @ v
-        ahead += GUARD
-        u = b / ahead
+        v = a / (backward @ u + GUARD)
+        u = b / (kernel @ v + GUARD)
         if iteration % EVERY == 0:
             if (np.abs(u - before) <= SETTLED * u).all():
                 break
             before = u
-    scaling = a / GUARD
-    scaling[active] = v
-    cells = epsilon * np.log(scaling + GUARD)
-    spent = sparse.csr_matrix((kernel.data * squared, kernel.indices, kernel.indptr), shape=kernel.shape)
-    return PublishedPlan(
-        row_potential=cells.reshape(density.shape),
-        column_potential=epsilon * np.log(u + GUARD),
-        distance=float(u @ (spent @ v)),
-        objective=float(a @ cells),
-    )
+    cells = epsilon * np.log(v + GUARD)
+    error = float(np.abs(np.log((u * (kernel @ v) + GUARD) / b))[b > 0].max())
+    return GridPlan(cells.reshape(density.shape), epsilon * np.log(u + GUARD), float(a @ cells), False, error)
 
 
-def _kernel(
-    points: Array, size: tuple[int, ...], stride: float, epsilon: float
-) -> tuple[sparse.csr_matrix, Array, Indices]:
-    """exp(-C / epsilon) between annotations and the cells in reach of any, those C, and the numbers of the cells."""
+def published_kernel(points: Array, size: tuple[int, int], stride: float, epsilon: float) -> sparse.csr_matrix:
+    """exp(-C / epsilon) between annotations and the cells in their reach."""
     height, width = size
     # u and v are at most 1 / guard: beyond this their product with the kernel is below a millionth of the guard
     reach = math.sqrt(-epsilon * math.log(GUARD**2 * 1e-6))
@@ -470,12 +359,5 @@ def _kernel(
     squared = down[:, :, None] + across[:, None, :]
     inside = squared <= reach**2
     cell = (row[:, :, None] * width + column[:, None, :])[inside]
-    used = np.zeros(height * width, dtype=bool)
-    used[cell] = True
-    values = squared[inside]
     ends = np.append(0, inside.sum(axis=(1, 2)).cumsum())
-    number = used.cumsum() - 1
-    matrix = sparse.csr_matrix(
-        (np.exp(-values / epsilon), number[cell], ends), shape=(len(points), np.count_nonzero(used))
-    )
-    return matrix, values, np.flatnonzero(used)
+    return sparse.csr_matrix((np.exp(-squared[inside] / epsilon), cell, ends), shape=(len(points), height * width))
