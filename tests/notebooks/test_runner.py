@@ -220,13 +220,20 @@ def test_an_open_notebook_holds_its_folder_until_it_is_finished(tmp_path):
 
 
 def test_a_worker_that_is_killed_is_not_called_running_and_leaves_no_kernels_folder(tmp_path, monkeypatch):
-    (tmp_path / "temporary").mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     kill = "import os, signal; os.kill(os.getppid(), signal.SIGKILL); import time; time.sleep(600)"
-    status = run_notebook(write_notebook(tmp_path / "kills.ipynb", kill), tmp_path / "run")
-    assert status.state == "died"
-    assert "ended with code -9" in status.error.message
-    assert list((tmp_path / "temporary").iterdir()) == []
+    with TemporaryDirectory() as temporary:
+        monkeypatch.setattr("tempfile.tempdir", temporary)
+        status = run_notebook(write_notebook(tmp_path / "kills.ipynb", kill), tmp_path / "run")
+        assert status.state == "died"
+        assert "ended with code -9" in status.error.message
+        assert list(Path(temporary).iterdir()) == []
+
+
+def test_a_notebook_runs_where_the_temporary_folder_has_a_name_too_long_for_a_socket(tmp_path, monkeypatch):
+    temporary = tmp_path / ("long" * 25)
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    assert run_notebook(write_notebook(tmp_path / "good.ipynb", GOOD), tmp_path / "run").completed
 
 
 @pytest.mark.bad_input

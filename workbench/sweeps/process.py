@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from shutil import rmtree
-from tempfile import TemporaryDirectory, mkdtemp
+from tempfile import TemporaryDirectory, gettempdir, mkdtemp
 from threading import Lock, Thread
 
 from workbench.io.lock import FolderInUseError, own_folder
@@ -27,6 +27,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 GRACE_SECONDS = 10.0
 HANDOVER_SECONDS = 1.0  # an owner that was just killed still ends its worker: measured, a few hundredths of a second
 INTERRUPTED = 130
+SOCKET_NAME = 103  # bytes of a socket's longest name on macOS; Linux has four more
 
 
 class Worker:
@@ -40,7 +41,7 @@ class Worker:
         chosen = {} if threads is None else dict.fromkeys(THREAD_VARIABLES, str(threads))
         self._environment = os.environ | chosen
         self._stopped = False
-        self._kernels = mkdtemp(prefix="kernel-")  # the owner removes it, as a killed process cannot
+        self._kernels = _kernels_folder()  # the owner removes it, as a killed process cannot
         self._process = self._start()
 
     def __enter__(self) -> "Worker":
@@ -115,6 +116,16 @@ class Worker:
             self._process.stdin.flush()
             return self._process.stdout.readline()
         return ""
+
+
+def _kernels_folder() -> str:
+    """A folder that only this user can enter, with a name short enough for the sockets in it.
+
+    It lies in the folder for temporary files, or in /tmp where that folder's own name is too long.
+    """
+    socket = "/kernel-12345678/tmp12345678/k-5"
+    short = len(os.fsencode(gettempdir() + socket)) <= SOCKET_NAME
+    return mkdtemp(prefix="kernel-", dir=None if short else "/tmp")
 
 
 class _CurrentJob:
