@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from workbench.checks import check_choice, check_positive
-from workbench.tensor_checks import check_not_negative, check_points, check_tensor
+from workbench.models.base import ModelOutput
+from workbench.tensor_checks import check_not_negative, check_points, check_tensor, tracing
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -28,7 +29,8 @@ def in_single(function: Callable[Given, Result]) -> Callable[Given, Result]:
     def run(*given: Given.args, **options: Given.kwargs) -> Result:
         wide = [_widened(value) for value in given]
         named = {name: _widened(value) for name, value in options.items()}
-        tensors = [value for value in (*given, *options.values()) if isinstance(value, Tensor)]
+        values = [value.density if isinstance(value, ModelOutput) else value for value in (*given, *options.values())]
+        tensors = [value for value in values if isinstance(value, Tensor)]
         if any(torch._C._functorch.is_functorch_wrapped_tensor(tensor) for tensor in tensors):
             name = type(given[0]).__name__ if isinstance(given[0], nn.Module) else function.__name__
             raise RuntimeError(
@@ -54,6 +56,8 @@ def _widened(value: Any) -> Any:
     """A half-precision tensor in float32, also inside a list or tuple; anything else unchanged."""
     if isinstance(value, Tensor):
         return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+    if isinstance(value, ModelOutput):
+        return ModelOutput(*(_widened(one) for one in value))
     if isinstance(value, list | tuple):
         return [_widened(one) for one in value]
     return value
@@ -62,7 +66,8 @@ def _widened(value: Any) -> Any:
 class CrowdLoss(nn.Module):
     """A loss of density maps against points; the mean over the batch.
 
-    A subclass defines :meth:`image_terms` for one image and keeps its options as attributes. All coordinates are image
+    A subclass defines :meth:`image_terms` for one image, or :meth:`batch_terms` for all of them at once, and keeps its
+    options as attributes. All coordinates are image
     pixels; the cell (r, c) of a density at stride s has its centre at ((c + 0.5) s, (r + 0.5) s).
 
     Args:
@@ -71,9 +76,11 @@ class CrowdLoss(nn.Module):
 
     Attributes:
         validate: whether the values of the arguments are checked at each call. The checks wait for the device.
+        readout: what the model's last layer has to give for this loss, see :data:`workbench.models.readout.READOUTS`.
     """
 
     validate = True
+    readout = "density"
     _given: dict[str, Any]
 
     def __new__(cls, *_: Any, **options: Any) -> "CrowdLoss":
@@ -106,10 +113,20 @@ class CrowdLoss(nn.Module):
         """The named terms of one image; their sum is its loss."""
         raise NotImplementedError
 
+    def batch_terms(
+        self, result: ModelOutput, points: Sequence[Float[Tensor, "_ 2"]], weights: Sequence[Float[Tensor, "_"]]
+    ) -> dict[str, Float[Tensor, ""]]:
+        """The named terms of a batch, each the mean over its images; here image by image."""
+        images = [
+            self.image_terms(image[0], image_points, image_weights)
+            for image, image_points, image_weights in zip(result.density, points, weights, strict=True)
+        ]
+        return {name: torch.stack([terms[name] for terms in images]).mean() for name in images[0]}
+
     @in_single
     def terms(
         self,
-        density: Float[Tensor, "b 1 h w"],
+        density: Float[Tensor, "b 1 h w"] | ModelOutput,
         points: Sequence[Float[Tensor, "_ 2"]],
         weights: Sequence[Float[Tensor, "_"]] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
@@ -119,7 +136,8 @@ class CrowdLoss(nn.Module):
         gradient has the density's dtype. In float16 a gradient above 65504 is infinite, as ``GradScaler`` expects.
 
         Args:
-            density: (B, 1, H, W), people per cell, not below zero.
+            density: (B, 1, H, W), people per cell, not below zero; or a model's named result, from which the loss
+                reads its own maps. Those may be signed or have several channels.
             points: B tensors (N_i, 2), x then y, image pixels; N_i may be 0.
             weights: B tensors (N_i,), people per annotation; ones if None.
 
@@ -129,16 +147,13 @@ class CrowdLoss(nn.Module):
                 more people in an image than :func:`most_people`.
             RuntimeError: inside ``torch.func.vmap`` or another transform of ``torch.func``.
         """
-        points, weights = check_batch(density, points, weights, self.stride, values=self.validate)
-        images = [
-            self.image_terms(image[0], image_points, image_weights)
-            for image, image_points, image_weights in zip(density, points, weights, strict=True)
-        ]
-        return {name: torch.stack([terms[name] for terms in images]).mean() for name in images[0]}
+        result = density if isinstance(density, ModelOutput) else ModelOutput(density)
+        points, weights = check_batch(result.density, points, weights, self.stride, values=self.validate)
+        return self.batch_terms(result, points, weights)
 
     def forward(
         self,
-        density: Float[Tensor, "b 1 h w"],
+        density: Float[Tensor, "b 1 h w"] | ModelOutput,
         points: Sequence[Float[Tensor, "_ 2"]],
         weights: Sequence[Float[Tensor, "_"]] | None = None,
     ) -> Float[Tensor, ""]:
@@ -161,28 +176,52 @@ def check_batch(
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Check a batch as :meth:`CrowdLoss.terms` says, and return points and weights in the density's device and dtype.
 
-    Without ``values`` only types and shapes are checked. This does not wait for the device.
+    The values are read from the device once. Without ``values`` only types and shapes are checked; this does not wait.
     """
-    check_tensor(density, "density", shape=(None, 1, None, None), values=values)
+    check_tensor(density, "density", shape=(None, 1, None, None), values=False)
     if 0 in density.shape:
         raise ValueError(f"density has shape {tuple(density.shape)}, expected at least one image and one cell")
-    height, width = density.shape[-2:]
-    extent = (height * stride, width * stride) if values else None
     for given, name in ((points, "points"), (weights, "weights")):
         if given is not None and (isinstance(given, Tensor) or len(given) != len(density)):
             found = "one tensor" if isinstance(given, Tensor) else f"{len(given)} entries"
             raise ValueError(f"{name} holds {found}, expected a list of {len(density)} tensors, one an image")
-    if values:
-        check_people(density, "density")
     for index, image_points in enumerate(points):
-        check_points(image_points, f"points[{index}]", size=extent, values=values)
+        check_points(image_points, f"points[{index}]", values=False)
+    counts = [len(image_points) for image_points in points]
+    spots = torch.cat([image_points.to(density.device) for image_points in points])
     if weights is None:
-        weights = [density.new_ones(len(image_points)) for image_points in points]
+        people = density.new_ones(len(spots))
+    else:
+        for index, image_weights in enumerate(weights):
+            check_tensor(image_weights, f"weights[{index}]", shape=(counts[index],), values=False)
+        people = torch.cat([image_weights.to(density.device) for image_weights in weights])
+    if values:
+        height, width = density.shape[-2:]
+        extent = (height * stride, width * stride)
+        if not tracing() and not _sound(density, spots, people, extent):
+            _name_the_fault(density, points, people.split(counts), extent)
+    return list(spots.to(density).split(counts)), list(people.to(density).split(counts))
+
+
+def _sound(density: Tensor, spots: Tensor, people: Tensor, extent: tuple[float, float]) -> bool:
+    """Whether all values are as they should be; False also for NaN, and where only a closer look can tell."""
+    height, width = extent
+    within = (spots >= 0) & (spots <= spots.new_tensor([width, height]))
+    most = density.detach().double().flatten(1).sum(dim=1).max() <= most_people(density.dtype)
+    few = people.double().sum() <= most_people(people.dtype)
+    return bool((density >= 0).all() & most & within.all() & (people >= 0).all() & few)
+
+
+def _name_the_fault(
+    density: Tensor, points: Sequence[Tensor], weights: Sequence[Tensor], extent: tuple[float, float]
+) -> None:
+    """Raise ``ValueError`` for the first value that is not as it should be."""
+    check_tensor(density, "density", shape=(None, 1, None, None))
+    check_people(density, "density")
     for index, (image_points, image_weights) in enumerate(zip(points, weights, strict=True)):
-        check_tensor(image_weights, f"weights[{index}]", shape=(len(image_points),), values=values)
-        if values:
-            check_people(image_weights[None], f"weights[{index}]")
-    return [p.to(density) for p in points], [w.to(density) for w in weights]
+        check_points(image_points, f"points[{index}]", size=extent)
+        check_tensor(image_weights, f"weights[{index}]", shape=(len(image_points),))
+        check_people(image_weights[None], f"weights[{index}]")
 
 
 def check_people(people: Float[Tensor, "b *shape"], name: str) -> None:

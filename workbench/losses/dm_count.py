@@ -8,6 +8,7 @@ from torch import Tensor
 
 from workbench.checks import check_positive, check_whole
 from workbench.losses.base import CrowdLoss
+from workbench.models.base import ModelOutput
 from workbench.points import dot_map
 from workbench.transport.dm_count import published_plan, solve_grid
 from workbench.transport.nearest import as_array
@@ -150,14 +151,11 @@ class DMCountLoss(CrowdLoss):
         terms["variation"] = self.tv_weight * people * variation
         return terms
 
-    def terms(
-        self,
-        density: Float[Tensor, "b 1 h w"],
-        points: Sequence[Float[Tensor, "_ 2"]],
-        weights: Sequence[Float[Tensor, "_"]] | None = None,
+    def batch_terms(
+        self, result: ModelOutput, points: Sequence[Float[Tensor, "_ 2"]], weights: Sequence[Float[Tensor, "_"]]
     ) -> dict[str, Float[Tensor, ""]]:
         """As in every loss; with the official convention the transport term is the sum over the batch."""
-        terms = super().terms(density, points, weights)
+        terms = super().batch_terms(result, points, weights)
         if self.convention == "official":
-            terms["transport"] = terms["transport"] * len(density)
+            terms["transport"] = terms["transport"] * len(result.density)
         return terms

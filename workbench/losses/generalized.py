@@ -11,6 +11,7 @@ from torch import Tensor
 from workbench.checks import check_choice, check_positive
 from workbench.losses.base import CrowdLoss
 from workbench.losses.generalized_terms import (
+from workbench.models.base import ModelOutput
     DIVERGENCES,
     FLOOR,
     TRACE,
@@ -223,16 +224,13 @@ class GeneralizedLoss(CrowdLoss):
         held = plan.row_marginal.clamp(min=torch.finfo(a.dtype).tiny)
         return rows - power * Product.apply(columns, *products) / held, columns
 
-    def terms(
-        self,
-        density: Float[Tensor, "b 1 h w"],
-        points: Sequence[Float[Tensor, "_ 2"]],
-        weights: Sequence[Float[Tensor, "_"]] | None = None,
+    def batch_terms(
+        self, result: ModelOutput, points: Sequence[Float[Tensor, "_ 2"]], weights: Sequence[Float[Tensor, "_"]]
     ) -> dict[str, Float[Tensor, ""]]:
-        """See :meth:`workbench.losses.base.CrowdLoss.terms`; officially the entropy is a sum over the batch."""
-        terms = super().terms(density, points, weights)
+        """See :meth:`workbench.losses.base.CrowdLoss.batch_terms`; officially the entropy is a sum over the batch."""
+        terms = super().batch_terms(result, points, weights)
         if self.convention == "official" and "entropy" in terms:
-            terms["entropy"] = terms["entropy"] * len(density)
+            terms["entropy"] = terms["entropy"] * len(result.density)
         return terms
 
 

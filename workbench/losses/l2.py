@@ -60,17 +60,23 @@ class L2Loss(CrowdLoss):
         self.beta = beta
 
     def target(
-        self, points: Float[Tensor, "n 2"], size: tuple[int, int], weights: Float[Tensor, "n"] | None = None
+        self,
+        points: Float[Tensor, "n 2"],
+        size: tuple[int, int],
+        weights: Float[Tensor, "n"] | None = None,
+        *,
+        validate: bool | None = None,
     ) -> Float[Tensor, "h w"]:
-        """The density map that the loss compares with."""
+        """The density map that the loss compares with; ``validate`` as in the loss if None."""
+        validate = self.validate if validate is None else validate
         sigma: float | Tensor = self.sigma
         if self.kernel == "adaptive":
             sigma = adaptive_sigma(points, neighbours=self.neighbours, beta=self.beta, default=self.sigma)
-        return density_map(points, size, sigma=sigma, stride=self.stride, weights=weights, validate=self.validate)
+        return density_map(points, size, sigma=sigma, stride=self.stride, weights=weights, validate=validate)
 
     def image_terms(
         self, density: Float[Tensor, "h w"], points: Float[Tensor, "n 2"], weights: Float[Tensor, "n"]
     ) -> dict[str, Float[Tensor, ""]]:
         """One term, ``pixel``."""
         height, width = density.shape
-        return {"pixel": l2_loss(density, self.target(points, (height, width), weights))}
+        return {"pixel": l2_loss(density, self.target(points, (height, width), weights, validate=False))}

@@ -25,7 +25,9 @@ DENSITY = 5e-4
 __all__ = ["MODELS", "CountingModel", "ModelOutput", "build_model", "load_weights", "register_model"]
 
 
-def build_model(name: str, *, weights: str | Path | None = None, **options: Any) -> CountingModel:
+def build_model(
+    name: str, *, weights: str | Path | None = None, readout: str = "density", **options: Any
+) -> CountingModel:
     """Build a model by its name.
 
     A head that ``weights`` does not bring starts near ``DENSITY``; a training sets it to its own data's mean with
@@ -35,6 +37,8 @@ def build_model(name: str, *, weights: str | Path | None = None, **options: Any)
         name: one of ``MODELS``.
         weights: a local file of weights, "imagenet" for the front end's ImageNet weights, or None for random ones;
             see :func:`workbench.models.weights.load_weights`.
+        readout: what the last layer gives, "density" or the several maps that some losses need; see
+            :meth:`workbench.models.base.CountingModel.read_as`.
         options: the model's own options, see its class.
 
     Raises:
@@ -43,6 +47,7 @@ def build_model(name: str, *, weights: str | Path | None = None, **options: Any)
         RuntimeError: ImageNet's weights cannot be fetched.
     """
     model: CountingModel = build(MODELS, name, "model", **options)
+    model.read_as(readout)
     model.calibrate(DENSITY * model.stride**2)
     if weights is not None:
         backbone = BACKBONES.get(name)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from workbench.checks import check_choice, check_positive
 from workbench.models.published import published_names
+from workbench.models.readout import READOUTS, start_readout
 from workbench.tensor_checks import check_tensor
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -34,6 +35,11 @@ class ModelOutput(NamedTuple):
         levels: for each level, for each of its groups the members' places in the level below.
         attention: (B, 1, H', W') in [0, 1], at the coarser stride of the encoder.
         branch: (B, 1, H, W), a second map that is summed to local counts only.
+        logits: (B, 1, H, W), of a person in the cell; the density is then 1 where the logit is above 0, else 0.
+        zero_logits: (B, 2, H, W), of an empty cell and of one that is not.
+        bin_logits: (B, K, H, W), of the numbers of people in a cell that is not empty.
+        point_logits: (B, 4 H W, 2), of nobody and of a person at each query: row by row, the four of a cell together.
+        point_offsets: (B, 4 H W, 2), x and y in pixels from a query's anchor to the person.
     """
 
     density: Tensor
@@ -43,6 +49,11 @@ class ModelOutput(NamedTuple):
     levels: tuple[tuple[tuple[int, ...], ...], ...] = ()
     attention: Tensor | None = None
     branch: Tensor | None = None
+    logits: Tensor | None = None
+    zero_logits: Tensor | None = None
+    bin_logits: Tensor | None = None
+    point_logits: Tensor | None = None
+    point_offsets: Tensor | None = None
 
     def maps(self) -> Float[Tensor, "b n h w"]:
         """Every density map side by side: experts, groups, and the final one last."""
@@ -67,6 +78,8 @@ class CountingModel(nn.Module):
         front: what the names of the pretrained front end begin with.
         former: the activation of weights that were written before their files named it.
         calibrated: whether the head holds trained weights, which :meth:`calibrate` would spoil.
+        readout: what the head's channels are: "density", or a name of
+            :data:`workbench.models.readout.READOUTS`, see :meth:`read_as`.
     """
 
     front = "features."
@@ -84,6 +97,7 @@ class CountingModel(nn.Module):
         self.activation = activation or "softplus"
         self.keeps_activation = activation is not None
         self.calibrated = False
+        self.readout = "density"
         # ImageNet's mean and standard deviation: what pretrained front ends were trained with
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1), persistent=False)
@@ -110,8 +124,28 @@ class CountingModel(nn.Module):
 
     def outputs(self, images: Float[Tensor, "b 3 h w"]) -> ModelOutput:
         """The density map with whatever else the model has to show; arguments and errors as in :meth:`forward`."""
-        density = ACTIVATIONS[self.activation](self.features_to_map(self.prepare(images)))
-        return ModelOutput(cover(density, images, self.stride))
+        maps = cover(self.features_to_map(self.prepare(images)), images, self.stride)
+        if self.readout != "density":
+            fields: dict[str, Any] = READOUTS[self.readout].output(maps)
+            return ModelOutput(**fields)
+        return ModelOutput(ACTIVATIONS[self.activation](maps))
+
+    def read_as(self, readout: str) -> None:
+        """Give the model a new head with the channels of ``readout``; see :mod:`workbench.models.readout`.
+
+        Raises:
+            ValueError: ``readout`` is not known, or the model has no single head that can be exchanged.
+        """
+        check_choice(readout, ("density", *READOUTS), "readout")
+        if readout == "density":
+            return
+        head = getattr(self, "head", None)
+        exchanged = isinstance(head, nn.Conv2d) and type(self).outputs is CountingModel.outputs
+        if head is None or not exchanged or head.out_channels != 1:
+            raise ValueError(f"readout is {readout!r}, expected 'density': {type(self).__name__} has no single head")
+        self.readout = readout
+        size: Any = head.kernel_size
+        self.head = nn.Conv2d(head.in_channels, READOUTS[readout].channels, size, padding=head.padding)  # type: ignore[arg-type]
 
     def prepare(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 hh ww"]:
         """Images checked, normalised, and extended to sides that are multiples of ``multiple``."""
@@ -163,7 +197,9 @@ class CountingModel(nn.Module):
         """
         check_positive(mean_density, "mean_density")
         head = getattr(self, "head", None)
-        if isinstance(head, nn.Conv2d):
+        if self.readout != "density":
+            start_readout(self.head, READOUTS[self.readout], mean_density)
+        elif isinstance(head, nn.Conv2d):
             calibrate_layer(head, mean_density, self.activation)
 
 

@@ -19,9 +19,9 @@ from workbench.data import DATASETS, open_dataset
 from workbench.data.dataset import CrowdDataset
 from workbench.data.patches import ImagePatches, TrainingPatches, fitting_side
 from workbench.data.sample import CrowdSample
-from workbench.losses import build_loss
-from workbench.models import build_model
-from workbench.registry import check_options
+from workbench.losses import LOSSES, build_loss
+from workbench.models import CountingModel, build_model
+from workbench.registry import check_options, look_up
 from workbench.sampling import SAMPLERS, build_sampler
 from workbench.training.objective import build_objective
 
@@ -155,6 +155,20 @@ def build_config(**options: Any) -> Config:
         raise ValueError("configuration: " + "; ".join(lines.values())) from None
 
 
+def build_network(config: Config, weights: str | None = None) -> CountingModel:
+    """The configuration's model with the read-out that its loss needs, unless ``model_options`` name another.
+
+    Args:
+        config: the configuration.
+        weights: see :func:`workbench.models.build_model`.
+
+    Raises:
+        ValueError: a name or an option is not known, or the model cannot be read so.
+    """
+    readout = getattr(look_up(LOSSES, config.loss, "loss"), "readout", "density")
+    return build_model(config.model, weights=weights, **{"readout": readout} | config.model_options)
+
+
 def check_config(config: Config) -> None:
     """Raise unless data set, model, loss and sampler are known and take their options; nothing is read or trained.
 
@@ -164,7 +178,7 @@ def check_config(config: Config) -> None:
     check_options(DATASETS, config.dataset, "dataset", config.dataset_options)
     check_options(SAMPLERS, config.sampler, "sampler", config.sampler_options)
     with torch.device("meta"):  # shapes without memory
-        stride = build_model(config.model, **config.model_options).stride
+        stride = build_network(config).stride
     loss = build_loss(config.loss, stride=stride, convention=config.convention, **config.loss_options)
     build_objective(loss, config.relative, config.experts)
     training_sampler(training_patches(_Blank(), config), config)

@@ -24,7 +24,7 @@ from workbench.io.lock import own_folder
 from workbench.io.text import read_object
 from workbench.losses import build_loss
 from workbench.metrics import mae
-from workbench.models import CountingModel, build_model
+from workbench.models import CountingModel
 from workbench.models.state_files import read_state, write_state
 from workbench.models.weights import load_weights
 from workbench.runs import in_notebook
@@ -33,6 +33,7 @@ from workbench.runs.record import Record, Table, Timing, now, read_record, versi
 from workbench.training.config import (
     Config,
     build_config,
+    build_network,
     check_config,
     open_split,
     training_patches,
@@ -154,9 +155,7 @@ def _train(fabric: Fabric, config: Config, folder: Path, on_step: OnStep | None,
     started = now()
     seed_everything(config.seed, verbose=False)
 
-    model = build_model(
-        config.model, weights=config.weights, **config.model_options
-    )  # before any image is read: its file may not fit
+    model = build_network(config, config.weights)  # before any image is read: its file may not fit
 
     train, held_out, test = (open_split(config, split) for split in ("train", "val", "test"))
     if not test[0].annotated:
@@ -303,7 +302,7 @@ def open_trained(path: str | Path) -> tuple[CountingModel, Config]:
         config = build_config(**state["config"])
     except (TypeError, ValueError) as error:
         raise ValueError(f"weights: {path}: {error}") from error
-    model = build_model(config.model, **config.model_options)
+    model = build_network(config)
     load_weights(model, path)
     return model.eval(), config
 

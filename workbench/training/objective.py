@@ -141,7 +141,7 @@ class Objective:
         """The named terms of a step from what the network gave."""
         maps = result.maps() if self.experts.intermediate else result.density
         if self.relative is None and maps.shape[1] == 1 and result.attention is None and not result.gates:
-            return self.loss.terms(result.density, points)
+            return self.loss.terms(result, points)
         official = self.convention == "official"
         targets = self.targets(points, result.density)
         weights = self.map_weights(maps)
@@ -230,8 +230,9 @@ def named_result(network: nn.Module, images: Tensor) -> ModelOutput:
     """The network's named result in the images' precision or single; a plain map from a network that names nothing."""
     # through the call itself, not a method: so that Fabric's precision and processes are kept
     result = network(images, named=True) if hasattr(network, "outputs") else ModelOutput(network(images))
-    fields = {name: getattr(result, name) for name in ("density", "experts", "groups", "attention", "branch")}
-    fields = {name: None if value is None else value.float() for name, value in fields.items()}
+    fields: dict[str, Any] = {
+        name: value.float() for name, value in result._asdict().items() if isinstance(value, Tensor)
+    }
     return result._replace(**fields, gates=tuple(tuple(gate.float() for gate in level) for level in result.gates))
 
 
