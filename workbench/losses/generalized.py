@@ -11,7 +11,6 @@ from torch import Tensor
 from workbench.checks import check_choice, check_positive
 from workbench.losses.base import CrowdLoss
 from workbench.losses.generalized_terms import (
-from workbench.models.base import ModelOutput
     DIVERGENCES,
     FLOOR,
     TRACE,
@@ -21,6 +20,7 @@ from workbench.models.base import ModelOutput
     official_terms,
     plan_terms,
 )
+from workbench.models.base import ModelOutput
 from workbench.points import cell_centres
 from workbench.transport import COSTS, TransportCost, TransportPlan, column_plan, row_plan
 from workbench.transport.published import PublishedSchedule, published_plan
