@@ -14,6 +14,7 @@ from workbench.losses.relative_rivals import absolute_local_counting, global_ran
 
 CASES = [(name, {"convention": convention}) for name in sorted(LOSSES) for convention in ("paper", "official")]
 CASES += [("proximal", {"form": form}) for form in ("l2", "simplex", "kl", "p2p", "gaussian")]
+CASES += [("characteristic", {"form": form}) for form in ("dense", "l2", "robust")]
 CASES += [("generalized", {"gradient": "implicit"}), ("generalized", {"plan": "rows"}), ("l2", {"kernel": "adaptive"})]
 HALF = [torch.float16, torch.bfloat16]
 

@@ -7,14 +7,14 @@ import sys
 import pytest
 import torch
 
-from workbench.losses import CrowdLoss, build_loss, register_loss
+from workbench.losses import LOSSES, CrowdLoss, build_loss, register_loss
 from workbench.registry import build, names, register
 
 MINE = """
 import torch
 from torch import nn
 from workbench.data import CrowdDataset, CrowdSample, register_dataset
-from workbench.losses import CrowdLoss, register_loss
+from workbench.losses import LOSSES, CrowdLoss, register_loss
 from workbench.models import CountingModel, register_model
 from workbench.sampling import register_sampler
 from workbench.sampling.batches import RandomBatches
@@ -95,7 +95,7 @@ def test_a_file_outside_the_package(way, tmp_path):
     lines = printed.splitlines()
     assert lines[0] == "2 8 Huber(stride=8, convention='paper', delta=2.0)"
     assert lines[1] == "True True"
-    assert lines[2].startswith("unknown loss 'hubert', expected one of bayesian, dm_count, generalized, huber, l2")
+    assert lines[2] == f"unknown loss 'hubert', expected one of {', '.join(sorted([*LOSSES, 'huber']))}"
     assert lines[3].startswith("unknown model 'tinny', expected one of")
     assert "tiny" in lines[3]
     assert lines[4].startswith("unknown dataset 'blanc', expected one of blank, ")

@@ -8,6 +8,7 @@ from workbench.registry import Builder, build, register
 
 LOSSES: dict[str, str | Builder] = {
     "bayesian": "workbench.losses.bayesian:BayesianLoss",
+    "characteristic": "workbench.losses.characteristic:CharacteristicLoss",
     "dm_count": "workbench.losses.dm_count:DMCountLoss",
     "generalized": "workbench.losses.generalized:GeneralizedLoss",
     "l2": "workbench.losses.l2:L2Loss",

@@ -2,13 +2,14 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, ParamSpec, TypeVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from workbench.checks import check_choice, check_positive
 from workbench.models.base import ModelOutput
@@ -67,8 +68,8 @@ class CrowdLoss(nn.Module):
     """A loss of density maps against points; the mean over the batch.
 
     A subclass defines :meth:`image_terms` for one image, or :meth:`batch_terms` for all of them at once, and keeps its
-    options as attributes. All coordinates are image
-    pixels; the cell (r, c) of a density at stride s has its centre at ((c + 0.5) s, (r + 0.5) s).
+    options as attributes. All coordinates are image pixels; the cell (r, c) of a density at stride s has its centre at
+    ((c + 0.5) s, (r + 0.5) s).
 
     Args:
         stride: side of a density cell in image pixels.
@@ -77,10 +78,14 @@ class CrowdLoss(nn.Module):
     Attributes:
         validate: whether the values of the arguments are checked at each call. The checks wait for the device.
         readout: what the model's last layer has to give for this loss, see :data:`workbench.models.readout.READOUTS`.
+        maps: the fields of the model's named result that the loss reads where they are given. They may be signed.
+        whole: whether the loss needs whole numbers of people as weights.
     """
 
     validate = True
     readout = "density"
+    maps: tuple[str, ...] = ()
+    whole = False
     _given: dict[str, Any]
 
     def __new__(cls, *_: Any, **options: Any) -> "CrowdLoss":
@@ -148,7 +153,16 @@ class CrowdLoss(nn.Module):
             RuntimeError: inside ``torch.func.vmap`` or another transform of ``torch.func``.
         """
         result = density if isinstance(density, ModelOutput) else ModelOutput(density)
-        points, weights = check_batch(result.density, points, weights, self.stride, values=self.validate)
+        maps = {name: getattr(result, name) for name in self.maps}
+        points, weights = check_batch(
+            result.density,
+            points,
+            weights,
+            self.stride,
+            values=self.validate,
+            maps={name: values for name, values in maps.items() if values is not None},
+            whole=self.whole,
+        )
         return self.batch_terms(result, points, weights)
 
     def forward(
@@ -173,11 +187,23 @@ def check_batch(
     stride: int,
     *,
     values: bool = True,
+    maps: Mapping[str, Tensor] | None = None,
+    whole: bool = False,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Check a batch as :meth:`CrowdLoss.terms` says, and return points and weights in the density's device and dtype.
 
     The values are read from the device once. Without ``values`` only types and shapes are checked; this does not wait.
+
+    Args:
+        density: (B, 1, H, W).
+        points: B tensors (N_i, 2).
+        weights: B tensors (N_i,) or None.
+        stride: side of a cell in image pixels.
+        values: whether values are checked.
+        maps: other maps of the same batch by their names, which have to be finite.
+        whole: whether the weights have to be whole numbers.
     """
+    maps = maps or {}
     check_tensor(density, "density", shape=(None, 1, None, None), values=False)
     if 0 in density.shape:
         raise ValueError(f"density has shape {tuple(density.shape)}, expected at least one image and one cell")
@@ -198,22 +224,41 @@ def check_batch(
     if values:
         height, width = density.shape[-2:]
         extent = (height * stride, width * stride)
-        if not tracing() and not _sound(density, spots, people, extent):
-            _name_the_fault(density, points, people.split(counts), extent)
+        if not tracing() and not _sound(density, spots, people, extent, maps, whole=whole):
+            _name_the_fault(density, points, people.split(counts), extent, maps, whole=whole)
     return list(spots.to(density).split(counts)), list(people.to(density).split(counts))
 
 
-def _sound(density: Tensor, spots: Tensor, people: Tensor, extent: tuple[float, float]) -> bool:
+def _sound(
+    density: Tensor,
+    spots: Tensor,
+    people: Tensor,
+    extent: tuple[float, float],
+    maps: Mapping[str, Tensor],
+    *,
+    whole: bool,
+) -> bool:
     """Whether all values are as they should be; False also for NaN, and where only a closer look can tell."""
     height, width = extent
     within = (spots >= 0) & (spots <= spots.new_tensor([width, height]))
     most = density.detach().double().flatten(1).sum(dim=1).max() <= most_people(density.dtype)
     few = people.double().sum() <= most_people(people.dtype)
-    return bool((density >= 0).all() & most & within.all() & (people >= 0).all() & few)
+    good = (density >= 0).all() & most & within.all() & (people >= 0).all() & few
+    for values in maps.values():
+        good = good & values.isfinite().all()
+    if whole:
+        good = good & (people == people.round()).all()
+    return bool(good)
 
 
 def _name_the_fault(
-    density: Tensor, points: Sequence[Tensor], weights: Sequence[Tensor], extent: tuple[float, float]
+    density: Tensor,
+    points: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    extent: tuple[float, float],
+    maps: Mapping[str, Tensor],
+    *,
+    whole: bool,
 ) -> None:
     """Raise ``ValueError`` for the first value that is not as it should be."""
     check_tensor(density, "density", shape=(None, 1, None, None))
@@ -222,6 +267,21 @@ def _name_the_fault(
         check_points(image_points, f"points[{index}]", size=extent)
         check_tensor(image_weights, f"weights[{index}]", shape=(len(image_points),))
         check_people(image_weights[None], f"weights[{index}]")
+        if whole and bool((image_weights != image_weights.round()).any()):
+            found = float(image_weights[image_weights != image_weights.round()][0])
+            raise ValueError(f"weights[{index}] holds {found:g}, expected whole numbers of people")
+    for name, map_values in maps.items():
+        check_tensor(map_values, name, shape=(None,) * map_values.dim())
+
+
+def batched(
+    points: Sequence[Float[Tensor, "_ 2"]], weights: Sequence[Float[Tensor, "_"]]
+) -> tuple[Float[Tensor, "b n 2"], Float[Tensor, "b n"], Bool[Tensor, "b n"]]:
+    """The points and weights of a batch as one tensor each, and which entries are real; the others are zero."""
+    counts = torch.tensor([len(image_points) for image_points in points])
+    real = torch.arange(int(counts.max())) < counts[:, None]
+    pad = functools.partial(pad_sequence, batch_first=True)
+    return pad(list(points)), pad(list(weights)), real.to(points[0].device, non_blocking=True)
 
 
 def check_people(people: Float[Tensor, "b *shape"], name: str) -> None:
