@@ -13,7 +13,7 @@ from workbench.models.base import ModelOutput
 from workbench.points import cell_axis
 from workbench.tensor_checks import check_not_negative, check_tensor
 
-FORMS = ("l1", "dense", "l2", "robust")
+DISTANCES = ("l1", "dense", "l2", "robust")
 
 
 def frequencies(
@@ -126,7 +126,7 @@ class CharacteristicLoss(CrowdLoss):
     ) -> None:
         super().__init__(stride=stride, convention=convention)
         form = form or ("dense" if convention == "official" else "l1")
-        check_choice(form, FORMS, "form")
+        check_choice(form, DISTANCES, "form")
         check_whole(ticks, "ticks")
         check_positive(tick, "tick")
         for value, name in ((bandwidth, "bandwidth"), (noise, "noise"), (coefficient, "coefficient")):
