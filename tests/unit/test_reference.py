@@ -1,6 +1,7 @@
 """Reference records: one compact file a sweep, and runs that are repeated."""
 
 import json
+from collections import Counter
 
 import pytest
 from typer.testing import CliRunner
@@ -176,25 +177,19 @@ def test_a_sweep_that_is_not_there_is_named():
 
 
 def test_the_comparison_of_losses_trains_what_the_search_chose():
-    """The best of each loss by the validation scenes, from as many trainings for each."""
+    """The best of each loss by the validation scenes, from as many settings for each, on other seeds."""
     from workbench.io.project import project_root
+    from workbench.reports.sources import read_search
+    from workbench.sweeps.grid import combinations, read_grid
 
-    search = read_reference(project_root() / "reports/reference/search.jsonl")
-    found = {}
-    for row in search.rows:
-        config = search.config(row)
-        value = row.metrics["val_mae"] / row.metrics["baseline_mae"] + 1 - row.metrics["val_f1"]
-        found.setdefault((config["loss"], config["convention"]), []).append((value, config))
-    assert {len(trials) for trials in found.values()} == {6}
-    losses = read_reference(project_root() / "reports/reference/losses.jsonl")
-    trained = {}
-    for row in losses.rows:
-        config = losses.config(row)
-        assert config["seed"] not in {search.config(one)["seed"] for one in search.rows}
-        trained[config["loss"], config["convention"]] = config
-    assert trained.keys() == found.keys()
-    for name, trials in found.items():
-        best = min(trials, key=lambda trial: trial[0])[1]
-        assert {key: trained[name][key] for key in best if key != "seed"} == {
-            k: v for k, v in best.items() if k != "seed"
-        }
+    folder = project_root() / "notebooks/sweeps/reference"
+    tried, compared = (list(combinations(read_grid(folder / name))) for name in ("search.yaml", "losses.yaml"))
+    trainings = Counter((cell["loss"], cell.get("convention", "paper")) for cell in tried)
+    assert set(trainings.values()) == {33}
+    assert {cell["seed"] for cell in tried}.isdisjoint(cell["seed"] for cell in compared)
+    chosen = {}
+    for cell in compared:
+        label = cell["loss"] + (" (official)" if cell.get("convention") == "official" else "")
+        chosen[label] = (cell["loss_options"], cell["learning_rate"])
+    best = {name: settings[0] for name, settings in read_search().items()}
+    assert chosen == {name: (setting.options, setting.learning_rate) for name, setting in best.items()}
