@@ -13,6 +13,7 @@ LOSSES: dict[str, str | Builder] = {
     "generalized": "workbench.losses.generalized:GeneralizedLoss",
     "l2": "workbench.losses.l2:L2Loss",
     "proximal": "workbench.losses.proximal:ProximalLoss",
+    "unbalanced": "workbench.losses.unbalanced:UnbalancedLoss",
 }
 
 __all__ = ["LOSSES", "CrowdLoss", "build_loss", "register_loss", "relative_local_counting"]
