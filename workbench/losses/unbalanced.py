@@ -27,7 +27,7 @@ class UnbalancedLoss(CrowdLoss):
     an image of nobody the loss is :math:`\rho \sum_i D_i`, and without density it is :math:`\rho \sum_j b_j`.
 
     The gradient falls without bound as the density falls to zero, like that of :math:`-\sqrt{D}`. The potentials stop
-    at ``workbench.transport.semi_dual.STEEPEST`` times rho, so the gradient stays finite.
+    at ``workbench.transport.semi_dual.MOST_POTENTIAL`` times rho, so the gradient stays finite.
 
     There is no published implementation. "paper" and "official" are the same.
 

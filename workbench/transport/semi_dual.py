@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-STEEPEST = 30.0
+MOST_POTENTIAL = 30.0
 """Largest potential in units of rho: exp(-30) = 1e-13. Without mass on the rows the optimum is at infinity."""
 
 
@@ -55,18 +55,18 @@ def semi_dual(
         max_iterations: the most Newton steps.
 
     Returns:
-        (B, m), at most ``STEEPEST`` rho. Zero for a column of no mass.
+        (B, m), at most ``MOST_POTENTIAL`` rho. Zero for a column of no mass.
     """
     taken = b > 0
     people, logs = torch.where(taken, b, 1), b.log()
     total = (a.sum(dim=1) / b.sum(dim=1)).clamp(min=torch.finfo(a.dtype).tiny)
     # one row and one column at no cost have this solution
-    beta = torch.where(taken, (-rho / 2 * total.log()).clamp(max=STEEPEST * rho)[:, None], 0)
+    beta = torch.where(taken, (-rho / 2 * total.log()).clamp(max=MOST_POTENTIAL * rho)[:, None], 0)
     identity = torch.eye(b.shape[1], dtype=a.dtype, device=a.device)
     for _ in range(max_iterations):
         value, kept, received, curvature = _state(beta, cost, a, b, logs, epsilon, rho)
         slope = torch.where(taken, kept - received, 0)
-        ahead = (beta < STEEPEST * rho) | (slope < 0)  # a potential at its bound that wants to rise further stays
+        ahead = (beta < MOST_POTENTIAL * rho) | (slope < 0)  # a potential at its bound that wants to rise further stays
         slope = torch.where(ahead, slope, 0)
         if bool((slope.abs() <= tolerance * (people + kept)).all()):
             break
@@ -78,7 +78,7 @@ def semi_dual(
         # far below the optimum the kept mass is huge and falls by a factor e a step of rho
         size = torch.ones_like(value)
         for _ in range(40):
-            trial = (beta + size[:, None] * step).clamp(max=STEEPEST * rho)
+            trial = (beta + size[:, None] * step).clamp(max=MOST_POTENTIAL * rho)
             risen = _value(trial, cost, a, b, logs, epsilon, rho) >= value - 1e-14 * value.abs()
             if bool(risen.all()):
                 break
