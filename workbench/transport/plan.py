@@ -74,6 +74,8 @@ with warnings.catch_warnings():  # torch says once in a process that these matri
 class TransportPlan:
     """The result of every entropic solver of this package.
 
+    A plan of :func:`workbench.transport.batched_sinkhorn` has a batch axis in front of everything but ``iterations``.
+
     Attributes:
         matrix: (n, m), the mass that moves from row i to column j; sparse (CSR) where there is a support.
         transposed: (m, n), the same transposed, as dense or sparse as the matrix.
