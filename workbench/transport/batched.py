@@ -27,7 +27,7 @@ CHUNK_BYTES = 2 << 30  # of the arrays of the costs' shape that are held beside 
 COPIES = 3  # of them: the logarithm of the plan, and what logsumexp takes
 NOBODY = -1e30  # the exponent of padding while the potentials are found; its exponential is zero
 # Updates of a block, on logarithms and by the kernel. Measured at epsilon .005 and tau .5, 1 to 1500 people in 32 x 32
-# or 64 x 64 cells: with 6 updates on logarithms or more, all that matters is in the kernel's range, and 40 updates leave
+# or 64 x 64 cells: with 6 updates on logarithms or more all that matters is in the kernel's range, and 40 updates leave
 # a violation of 1e-3 or less. An update on logarithms takes eight launches; one by the kernel ten, and far less time.
 BY_LOGARITHM, BY_KERNEL = 14, 26
 
