@@ -96,9 +96,9 @@ class TransportPlan:
     column_marginal: Float[Tensor, "m"]
     row_potential: Float[Tensor, "n"]
     column_potential: Float[Tensor, "m"]
-    converged: bool
+    converged: bool | Tensor
     iterations: int
-    residual: float
+    residual: float | Tensor
     support: Support | None = None
 
     @classmethod

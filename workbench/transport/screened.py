@@ -118,7 +118,7 @@ def _solved(
                 return problem, g, True, found.iterations
     plan = sinkhorn(cost(cells, points), a, people, epsilon=epsilon, tau=tau)
     problem, _ = screened(plan.column_potential, math.inf)
-    return problem, plan.column_potential, plan.converged, plan.iterations
+    return problem, plan.column_potential, bool(plan.converged), plan.iterations
 
 
 def _answered(
