@@ -15,6 +15,7 @@ LOSSES: dict[str, str | Builder] = {
     "point_to_region": "workbench.losses.point_to_region:PointToRegionLoss",
     "proximal": "workbench.losses.proximal:ProximalLoss",
     "unbalanced": "workbench.losses.unbalanced:UnbalancedLoss",
+    "zero_inflated": "workbench.losses.zero_inflated:ZeroInflatedLoss",
 }
 
 __all__ = ["LOSSES", "CrowdLoss", "build_loss", "register_loss", "relative_local_counting"]
