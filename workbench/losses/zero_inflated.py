@@ -14,10 +14,10 @@ from workbench.models.readout import CENTRES, rate
 from workbench.points import dot_map
 from workbench.tensor_checks import check_tensor
 
-GUARD = 1e-8  # the published likelihood adds this inside its logarithms
-LEAST_DENSITY = 1e-6
+LOG_GUARD = 1e-8  # the published likelihood adds this inside its logarithms
+LEAST_PEOPLE = 1e-6
 """People in a block at which a plain density is read at least: at zero its logit is infinite."""
-SCALES = ((1, 0.25), (2, 0.5), (4, 1.0))
+POOLED_SIDES = ((1, 0.25), (2, 0.5), (4, 1.0))
 """Sides of the squares of blocks over which the absolute errors are taken, and their weights."""
 
 
@@ -43,8 +43,8 @@ def log_likelihood(
 def guarded_log_likelihood(counts: Tensor, zero_logits: Tensor, rates: Tensor) -> Float[Tensor, "b h w"]:
     """As published: with 1e-8 inside the logarithms and without the factorial."""
     empty, filled = torch.softmax(zero_logits, dim=1).unbind(1)
-    nobody = (empty + filled * torch.exp(-rates) + GUARD).log()
-    some = (filled + GUARD).log() + counts * (rates + GUARD).log() - rates
+    nobody = (empty + filled * torch.exp(-rates) + LOG_GUARD).log()
+    some = (filled + LOG_GUARD).log() + counts * (rates + LOG_GUARD).log() - rates
     return torch.where(counts == 0, nobody, some)
 
 
@@ -54,13 +54,13 @@ def density_zip(density: Float[Tensor, "b h w"]) -> tuple[Float[Tensor, "b 2 h w
     Those of an ordinary Poisson count of mean d, split at zero: :math:`\pi_1 = 1 - e^{-d}` and
     :math:`\lambda = d / \pi_1`, so that :math:`\pi_1 \lambda = d`. The density is read as 1e-6 at least.
     """
-    d = density.clamp(min=LEAST_DENSITY)
+    d = density.clamp(min=LEAST_PEOPLE)
     filled = d + torch.log(-torch.expm1(-d))  # log(expm1(d)) that does not overflow
     return torch.stack([torch.zeros_like(filled), filled], dim=1), -d / torch.expm1(-d)
 
 
 def multi_scale_error(density: Float[Tensor, "b h w"], counts: Float[Tensor, "b h w"]) -> Float[Tensor, "s b"]:
-    """The absolute errors of each image, of means over squares of 1, 2 and 4 blocks, with the weights of ``SCALES``.
+    """The weighted absolute errors of each image, of means over squares of 1, 2 and 4 blocks, see ``POOLED_SIDES``.
 
     The mean over a square of s x s blocks holds 1 / s^2 of its people. So an error that is the same for all blocks of
     an image weighs 1/4, 1/8 and 1/16 at the three scales. Blocks beyond the last whole square are left out, as
@@ -69,7 +69,7 @@ def multi_scale_error(density: Float[Tensor, "b h w"], counts: Float[Tensor, "b 
     error = density - counts
     sums = [
         weight * F.avg_pool2d(error[:, None], side).abs().sum(dim=(1, 2, 3))
-        for side, weight in SCALES
+        for side, weight in POOLED_SIDES
         if side <= min(error.shape[-2:])
     ]
     return torch.stack(sums)
