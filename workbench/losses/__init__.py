@@ -12,6 +12,7 @@ LOSSES: dict[str, str | Builder] = {
     "dm_count": "workbench.losses.dm_count:DMCountLoss",
     "generalized": "workbench.losses.generalized:GeneralizedLoss",
     "l2": "workbench.losses.l2:L2Loss",
+    "noise": "workbench.losses.noise:NoiseLoss",
     "point_to_point": "workbench.losses.point_to_point:PointToPointLoss",
     "point_to_region": "workbench.losses.point_to_region:PointToRegionLoss",
     "proximal": "workbench.losses.proximal:ProximalLoss",
