@@ -15,7 +15,7 @@ from torch import Tensor
 from workbench.losses.base import in_single
 from workbench.transport import TransportPlan
 from workbench.transport.newton import newton_step
-from workbench.transport.published import PublishedSchedule, row_parts
+from workbench.transport.published import PART, PublishedSchedule
 
 DIVERGENCES = ("l1", "l2", "kl")
 FLOOR = 1e-30  # people in a cell: below it the slope of a power of the density, unbounded at zero, stays constant
@@ -202,7 +202,7 @@ def official_terms(
         return {"transport": mass, "entropy": 0 * mass, "pixel": tau * mass, "point": tau * mass}
     fixed, factor = density.detach(), density_factor(density, 1.0, TRACE)
     rows = plan.row_marginal
-    shares = (plan.matrix[part] for part in row_parts(*plan.matrix.shape))
+    shares = plan.matrix.split(max(PART // len(people), 1))
     logs = torch.cat([((share + TRACE).log_() * share).sum(1) for share in shares])
     logs = torch.where(fixed < TRACE, rows * math.log(TRACE), logs)
     mass = factor @ rows
