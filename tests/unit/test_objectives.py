@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from workbench.losses import build_loss, relative_local_counting
+from workbench.losses import LOSSES, build_loss, relative_local_counting
 from workbench.losses.hmode import attention_loss, hardest_error, importance_loss
 from workbench.models import ModelOutput, build_model
 from workbench.training.objective import Experts, Objective, Relative, build_objective
@@ -48,6 +48,25 @@ def test_a_plain_model_is_trained_on_its_loss_alone(name):
     assert torch.equal(found, density)
     assert terms.keys() == wanted.keys()
     assert all(torch.equal(terms[key], wanted[key]) for key in wanted)
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_every_loss_trains_the_head_that_it_reads(name):
+    images, points = batch()
+    loss = build_loss(name, stride=4)
+    network = build_model("compact", readout=loss.readout)
+    _, terms = Objective(loss).step(network, images, points)
+    torch.stack(list(terms.values())).sum().backward()
+    slope = network.head.weight.grad
+    assert slope.isfinite().all()
+    assert slope.flatten(1).any(dim=1).all()  # every channel
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", ["point_to_region", "point_to_point", "zero_inflated"])
+def test_relative_counting_needs_a_density(name):
+    with pytest.raises(ValueError, match=r"relative is 'hard', expected None: .*Loss trains a model's"):
+        Objective(build_loss(name, stride=4), relative=Relative())
 
 
 def test_a_network_that_names_nothing_will_do():

@@ -120,6 +120,11 @@ class Objective:
         experts: Experts | None = None,
         convention: str | None = None,
     ) -> None:
+        if relative is not None and loss.readout != "density":
+            raise ValueError(
+                f"relative is {relative.kind!r}, expected None: {type(loss).__name__} trains a model's "
+                f"{loss.readout!r}, and relative local counting a density"
+            )
         self.loss = loss
         self.relative = relative
         self.experts = experts or Experts()
