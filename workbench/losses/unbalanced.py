@@ -71,7 +71,11 @@ class UnbalancedLoss(CrowdLoss):
         distance = torch.cdist(cells, points.double(), compute_mode="donot_use_mm_for_euclid_dist")
         cost = distance / (max(height, width) * self.stride)
         mass, people = density.detach().double().flatten(1), weights.double()
-        beta = semi_dual(cost, mass, people, epsilon=self.epsilon, rho=self.rho, tolerance=self.tolerance)
+        # on a CPU image by image, so that each stops on its own: half the time for 8 images of 64 x 64 cells
+        size = 1 if density.device.type == "cpu" else len(density)
+        parts = zip(cost.split(size), mass.split(size), people.split(size), strict=True)
+        settings = {"epsilon": self.epsilon, "rho": self.rho, "tolerance": self.tolerance}
+        beta = torch.cat([semi_dual(*part, **settings) for part in parts])
         alpha, _ = row_potential(beta, cost, people.log(), self.epsilon)
         return alpha.reshape(density.shape), beta
 

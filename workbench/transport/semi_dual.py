@@ -22,8 +22,13 @@ def row_potential(
     Returns:
         alpha, and the share of each column in its sum, (B, n, m).
     """
+    scores, total = _scores(potential, cost, log_people, epsilon)
+    return -epsilon * total, (scores - total[..., None]).exp()
+
+
+def _scores(potential: Tensor, cost: Tensor, log_people: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
     scores = (potential[:, None] - cost) / epsilon + log_people[:, None]
-    return -epsilon * torch.logsumexp(scores, dim=2), torch.softmax(scores, dim=2)
+    return scores, torch.logsumexp(scores, dim=2)
 
 
 def semi_dual(
@@ -90,7 +95,7 @@ def semi_dual(
 def _value(
     beta: Tensor, cost: Tensor, a: Tensor, b: Tensor, logs: Tensor, epsilon: float, rho: float
 ) -> Float[Tensor, "b"]:
-    return _objective(row_potential(beta, cost, logs, epsilon)[0], beta, a, b, rho)
+    return _objective(-epsilon * _scores(beta, cost, logs, epsilon)[1], beta, a, b, rho)
 
 
 def _objective(alpha: Tensor, beta: Tensor, a: Tensor, b: Tensor, rho: float) -> Float[Tensor, "b"]:
