@@ -176,6 +176,45 @@ def test_a_sweep_that_is_not_there_is_named():
     assert "no reference sweep 'nothing'" in result.output
 
 
+GRID = """
+name: s
+run: train
+fixed: {dataset: scenes, model: compact, epochs: 1}
+cells: [{loss: l2}, {loss: bayesian}]
+seeds: 2
+"""
+
+
+def test_a_file_holds_the_cells_of_its_grid_and_no_other(monkeypatch, tmp_path):
+    """Rows of cells that are not done stay; rows of cells that the grid lists no more go; new records come first."""
+    from workbench.sweeps.grid import read_grid
+    from workbench.sweeps.plan import plan
+
+    for name in ("notebooks/sweeps/reference", "reports/reference"):
+        (tmp_path / name).mkdir(parents=True)
+    grid = tmp_path / "notebooks/sweeps/reference/s.yaml"
+    grid.write_text(GRID)
+    l2, l2_again, bayesian, bayesian_again = (cell.parameters for cell in plan(read_grid(grid), tmp_path))
+    unknown = {key: value for key, value in bayesian.items() if key != "precision"}  # as an older version wrote it
+    gone = bayesian | {"epochs": 9}
+    old = [
+        (Record(name="r", config=c, metrics={"mae": 9}, versions={}, timing=Timing(started=now(), seconds=1)), CODE)
+        for c in (l2, unknown, gone)
+    ]
+    file = collect("s", "train", old).write(tmp_path / "reports/reference")
+    done = [(record(1.0, 0).model_copy(update={"config": c}), CODE) for c in (l2, l2_again, gone)]
+    monkeypatch.setattr("workbench.commands.reference.project_root", lambda: tmp_path)
+    monkeypatch.setattr("workbench.reports.reference.records_below", lambda _: done)
+    result = CliRunner().invoke(app, ["reference", "run", "--collect"])
+    assert "2 new, 1 kept" in result.output
+    reference = read_reference(file)
+    scores = {
+        tuple(reference.config(row)[key] for key in ("loss", "seed")): row.metrics["mae"] for row in reference.rows
+    }
+    assert scores == {("l2", 0): 1.0, ("l2", 1): 1.0, ("bayesian", 0): 9.0}
+    assert bayesian_again["seed"] == 1
+
+
 def test_the_comparison_of_losses_trains_what_the_search_chose():
     """The best of each loss by the validation scenes, from as many settings for each, on other seeds."""
     from workbench.io.project import project_root

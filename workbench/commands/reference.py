@@ -1,6 +1,8 @@
 """``workbench reference``: the project's own measurements, made and checked."""
 
+import json as json_text
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +24,7 @@ def run(
     """Train what notebooks/sweeps/reference lists and write reports/reference; call it again to go on."""
     from workbench.reports.reference import collect, read_reference, records_below
     from workbench.sweeps.grid import read_grid
+    from workbench.sweeps.plan import plan
 
     folder = project_root() / "reports" / "reference"
     unfinished = False
@@ -31,11 +34,15 @@ def run(
         out, progress, _ = execute_sweep(grid, out=place, dry_run=collect_only, workers=workers)
         unfinished |= not progress.done
         file = folder / f"{content.name}.jsonl"
-        done = records_below(out)
+        missing = {_key(content.run, cell.parameters) for cell in plan(content, out, beside=grid.parent)}
+        new = {_key(content.run, record.config): (record, code) for record, code in records_below(out)}
+        done = [new[key] for key in new if key in missing]
         if not done:
             typer.echo(f"{content.name}: nothing is done yet")
             continue
-        earlier = _kept(read_reference(file), [record.config for record, _ in done]) if file.is_file() else []
+        missing -= set(new)
+        rows = _whole_rows(read_reference(file)) if file.is_file() else []
+        earlier = [row for row in rows if _key(content.run, row.config) in missing]
         path = collect(content.name, content.run, done, earlier).write(folder)
         typer.echo(f"{content.name}: {len(done)} new, {len(earlier)} kept, {near(path)}")
     if unfinished and not collect_only:
@@ -108,7 +115,15 @@ def grids(names: list[str] | None) -> list[Path]:
     return [known[name] for name in names or known]
 
 
-def _kept(reference: "Reference", done: list[dict[str, Any]]) -> "list[ReferenceRow]":
-    """The rows, with their whole configurations, of which there is no new record."""
-    rows = [row.model_copy(update={"config": reference.config(row)}) for row in reference.rows]
-    return [row for row in rows if row.config not in done]
+def _key(run: str, config: dict[str, Any]) -> str:
+    """What tells one run of a kind from another; keys that an older version did not know have their defaults."""
+    from workbench.sweeps.plan import configured
+
+    with suppress(ValueError):  # a configuration that is refused today is none of a grid
+        config = configured(run, config)
+    return json_text.dumps(config, sort_keys=True)
+
+
+def _whole_rows(reference: "Reference") -> "list[ReferenceRow]":
+    """The rows, each with its whole configuration."""
+    return [row.model_copy(update={"config": reference.config(row)}) for row in reference.rows]

@@ -169,6 +169,12 @@ def _code(notebook: str | Path) -> list[str]:
     return [cell.source for cell in read_notebook(notebook).cells if cell.cell_type == "code"]
 
 
+def configured(kind: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole configuration of a training of :data:`TRAININGS`, as its record has it; errors as of ``configure``."""
+    config: BaseModel = import_module(TRAININGS[kind]).configure(**parameters)
+    return config.model_dump(mode="json")
+
+
 def train(kind: str, parameters: Mapping[str, Any], folder: Path) -> Record:
     """Train a kind of :data:`TRAININGS` in ``folder``, from its checkpoint where there is one."""
     experiment = import_module(TRAININGS[kind])
