@@ -129,11 +129,11 @@ def test_launches_do_not_grow_with_the_batch_or_the_crowd():
     for counts in ((50,), (50,) * 8, (500,) * 2, (50, 400, 3)):
         cost, a, b = crowds(counts, side=32, dtype=torch.float32)
         with Launches() as count:
-            plan = batched_sinkhorn(cost, a, b, epsilon=0.005, tau=0.5, tolerance=1e-3, validate=False)
+            plan = batched_sinkhorn(cost, a, b, epsilon=0.005, tau=0.5, tolerance=3e-4, validate=False)
         assert plan.converged.all()
         found.append((count.launches, count.waits))
     assert {waits for _, waits in found} == {1}
-    assert max(launches for launches, _ in found) <= 460
+    assert max(launches for launches, _ in found) <= 520
     assert max(launches for launches, _ in found) <= 1.1 * min(launches for launches, _ in found)
 
 

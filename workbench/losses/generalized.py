@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from workbench.checks import check_choice, check_positive
 from workbench.losses.base import CrowdLoss
@@ -22,12 +24,15 @@ from workbench.losses.generalized_terms import (
 )
 from workbench.models.base import ModelOutput
 from workbench.points import cell_centres
-from workbench.transport import COSTS, TransportCost, TransportPlan, column_plan, row_plan
+from workbench.transport import COSTS, TransportCost, TransportPlan, batched_sinkhorn, column_plan, row_plan
 from workbench.transport.published import PublishedSchedule, published_plan
-from workbench.transport.screened import screened_plan
+from workbench.transport.screened import STEEPEST, screened_plan
 
 PLANS = ("converged", "rows", "columns")
 GRADIENTS = ("section3.3", "implicit")
+SOLVERS = ("auto", "screened", "batched")
+# Largest violation of a column in a batched plan: the gradient is right to 1e-4 (double: 1e-6) of its largest value.
+BATCHED_TOLERANCE = {torch.float32: 3e-4, torch.float64: 1e-7}
 STIFFEST = 1e10  # tau / epsilon above which double precision no longer resolves the plan
 
 
@@ -70,6 +75,9 @@ class GeneralizedLoss(CrowdLoss):
         plan: "converged"; "rows" or "columns" for the plans of half an iteration from u = v = 1, sec. 4.1 (paper only).
         gradient: "section3.3", the plan's v constant and u a function of a, or "implicit", the true derivative of the
             loss at the converged plan (paper only).
+        solver: of the converged plan (paper only): "screened", image by image on the pairs that matter; "batched", all
+            images at once on whole matrices; "auto", screened on a CPU and batched on other devices. The implicit
+            gradient is always screened.
         blur: official: epsilon is blur**p, and the weight of the entropy; None: 0.01.
         reach: official: the plan's tau is reach**p, infinity for a balanced plan; None: 0.5.
         scaling: official: the factor of blur from one iteration to the next; None: 0.5.
@@ -95,6 +103,7 @@ class GeneralizedLoss(CrowdLoss):
         point: str | None = "l1",
         plan: str = "converged",
         gradient: str = "section3.3",
+        solver: str = "auto",
         blur: float | None = None,
         reach: float | None = None,
         scaling: float | None = None,
@@ -107,13 +116,19 @@ class GeneralizedLoss(CrowdLoss):
                 check_choice(kind, DIVERGENCES, name)
         check_choice(plan, PLANS, "plan")
         check_choice(gradient, GRADIENTS, "gradient")
+        check_choice(solver, SOLVERS, "solver")
         if gradient == "implicit" and plan != "converged":
             raise ValueError(f"gradient is 'implicit' with plan {plan!r}, expected plan 'converged'")
         if not (transport or entropy or pixel or point):
             raise ValueError("transport, entropy, pixel and point are all off, expected at least one term")
         official = convention == "official"
         foreign = (
-            {"epsilon": epsilon, "plan": plan != "converged", "gradient": gradient != "section3.3"}
+            {
+                "epsilon": epsilon,
+                "plan": plan != "converged",
+                "gradient": gradient != "section3.3",
+                "solver": solver != "auto",
+            }
             if official
             else {"blur": blur, "reach": reach, "scaling": scaling, "p": p}
         )
@@ -135,6 +150,7 @@ class GeneralizedLoss(CrowdLoss):
         self.point = point
         self.plan = plan
         self.gradient = gradient
+        self.solver = solver
         self.schedule = PublishedSchedule(
             blur=0.01 if blur is None else blur,
             reach=0.5 if reach is None else reach,
@@ -228,10 +244,49 @@ class GeneralizedLoss(CrowdLoss):
         self, result: ModelOutput, points: Sequence[Float[Tensor, "_ 2"]], weights: Sequence[Float[Tensor, "_"]]
     ) -> dict[str, Float[Tensor, ""]]:
         """See :meth:`workbench.losses.base.CrowdLoss.batch_terms`; officially the entropy is a sum over the batch."""
+        if self._batched(result.density) and any(len(image) for image in points):
+            return self._terms_at_once(result.density[:, 0], points, weights)
         terms = super().batch_terms(result, points, weights)
         if self.convention == "official" and "entropy" in terms:
             terms["entropy"] = terms["entropy"] * len(result.density)
         return terms
+
+    def _batched(self, density: Tensor) -> bool:
+        """Whether the plans of all images are found at once."""
+        possible = self.convention == "paper" and self.plan == "converged" and self.gradient == "section3.3"
+        return possible and (self.solver == "batched" or (self.solver == "auto" and density.device.type != "cpu"))
+
+    def _terms_at_once(
+        self, density: Float[Tensor, "b h w"], points: Sequence[Tensor], weights: Sequence[Tensor]
+    ) -> dict[str, Float[Tensor, ""]]:
+        """The terms of the whole batch, by :func:`workbench.transport.batched_sinkhorn`."""
+        places, people = pad_sequence(list(points), batch_first=True), pad_sequence(list(weights), batch_first=True)
+        a = density.flatten(1)
+        with torch.no_grad():
+            cost, cells, places = self.geometry((density.shape[1], density.shape[2]), places)
+            matrix = cost.between(cells[:, None], places[:, None])
+            held = a.detach().clamp(min=FLOOR)
+            plan = batched_sinkhorn(
+                matrix, held, people, epsilon=self.epsilon, tau=self.tau, tolerance=BATCHED_TOLERANCE[a.dtype],
+                validate=False,
+            )  # fmt: skip
+            limit = torch.full_like(a, math.inf).masked_fill_(a < FLOOR, FLOOR * STEEPEST)
+            entries = plan.matrix.clamp_(max=limit[..., None])
+            plan = replace(plan, row_marginal=entries.sum(2), column_marginal=entries.sum(1))
+        factor = density_factor(a, self.tau / (self.tau + self.epsilon))
+        terms = plan_terms(
+            plan,
+            matrix,
+            a,
+            people,
+            factor,
+            None,
+            epsilon=self.epsilon,
+            tau=self.tau,
+            pixel=self.pixel,
+            point=self.point,
+        )
+        return {name: value / len(a) for name, value in terms.items() if self.counted[name]}
 
 
 def _interval(eta: tuple[float, float] | float | None, cost: str, official: bool) -> tuple[float, float]:

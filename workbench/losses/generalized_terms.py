@@ -34,7 +34,7 @@ def density_factor(density: Float[Tensor, "n"], power: float, floor: float = FLO
 
 
 class Product(torch.autograd.Function):
-    """A matrix, dense or sparse, times a vector; the transposed matrix gives the derivative."""
+    """A matrix (dense, sparse or a batch) times a vector; the transposed matrix gives the derivative."""
 
     @staticmethod
     def forward(
@@ -43,9 +43,9 @@ class Product(torch.autograd.Function):
         matrix: Float[Tensor, "n m"],
         transposed: Float[Tensor, "m n"],
     ) -> Float[Tensor, "n"]:
-        """The product."""
+        """The product, of each image where there is a batch of them."""
         context.save_for_backward(transposed)
-        return matrix @ vector
+        return _times(matrix, vector)
 
     @staticmethod
     @in_single
@@ -54,7 +54,11 @@ class Product(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         """The gradient of the vector."""
         (transposed,) = context.saved_tensors  # type: ignore[attr-defined]
-        return transposed @ gradient, None, None
+        return _times(transposed, gradient), None, None
+
+
+def _times(matrix: Tensor, vector: Tensor) -> Tensor:
+    return matrix @ vector if matrix.dim() == 2 else (matrix @ vector[..., None])[..., 0]
 
 
 class ImplicitShift(torch.autograd.Function):
@@ -133,6 +137,8 @@ def plan_terms(
 
     .. math:: \langle C, P \rangle - \varepsilon H(P) + \tau D_1(P 1 | a) + \tau D_2(P^\top 1 | b)
 
+    A plan of a batch gives the sums over the batch; everything but the weights then has a batch axis in front.
+
     Args:
         plan: P, a constant.
         cost: C, one number an entry of the plan.
@@ -147,13 +153,13 @@ def plan_terms(
     """
 
     def linear(weight: Tensor) -> Tensor:
-        moved = row_factor @ plan.row_sums(weight)
-        return moved if column_factor is None else moved + column_factor @ plan.column_sums(weight)
+        moved = (row_factor * plan.row_sums(weight)).sum()
+        return moved if column_factor is None else moved + (column_factor * plan.column_sums(weight)).sum()
 
     terms = {"transport": linear(cost)}
     # d(x log x) = (log x + 1) dx; the mass itself has to cancel in the value
-    mass = row_factor @ plan.row_marginal
-    mass = mass if column_factor is None else mass + column_factor @ plan.column_marginal
+    mass = (row_factor * plan.row_marginal).sum()
+    mass = mass if column_factor is None else mass + (column_factor * plan.column_marginal).sum()
     logs = plan.entries.clamp(min=torch.finfo(density.dtype).tiny).log()
     terms["entropy"] = epsilon * (linear(logs) + mass - mass.detach())
     if pixel is not None:

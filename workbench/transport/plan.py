@@ -137,13 +137,13 @@ class TransportPlan:
     def row_sums(self, weight: Tensor) -> Float[Tensor, "n"]:
         """The sum over each row of weight times plan, one weight an entry."""
         if self.support is None:
-            return (weight * self.matrix).sum(1)
+            return (weight * self.matrix).sum(-1)
         return self.support.matrix(weight * self.entries) @ torch.ones_like(self.column_marginal)
 
     def column_sums(self, weight: Tensor) -> Float[Tensor, "m"]:
         """The sum over each column of weight times plan, one weight an entry."""
         if self.support is None:
-            return (weight * self.matrix).sum(0)
+            return (weight * self.matrix).sum(-2)
         return self.support.transposed(weight * self.entries) @ torch.ones_like(self.row_marginal)
 
 
