@@ -8,7 +8,7 @@ from workbench.reports.measured import Measurement, by_setting, collect_measurem
 from workbench.reports.published import published_files
 from workbench.reports.verdicts import verdict
 from workbench.runs.record import Record, Timing
-from workbench.study.comparison import PAPER_LOSSES, network_config
+from workbench.study.recipes import RECIPES, network_config
 
 GL = {"loss": "generalized", "loss_options": {"cost_offset": 1.0}}
 L2 = {"loss": "l2", "loss_options": {}}
@@ -141,15 +141,25 @@ def test_a_claim_of_the_papers_names_what_its_runs_share():
 @pytest.mark.parametrize("preset", ["smoke", "default", "paper"])
 def test_the_sweeps_of_the_claims_make_runs_that_count(tmp_path, preset):
     """The claims on losses are weighed on what notebook 500 trains."""
-    settings = {"smoke": (80, 4, 0.0625), "default": (300, 12, 0.125), "paper": (400, 500, 1.0)}[preset]
-    length, epochs, width = settings
+    sizes = {
+        "smoke": {"length": 80, "epochs": 4},
+        "default": {},  # as the reference records
+        "paper": {"length": 400, "epochs": 500, "published": True},
+    }[preset]
     claim = next(one for one in read_claims() if one.id == "pml-below-l2")
     runs = []
     for seed in range(5):
-        for name, (loss, options) in PAPER_LOSSES.items():
-            config = network_config(loss, options, seed=seed, length=length, epochs=epochs, width=width)
+        for name in RECIPES:
+            config = network_config(name, seed=seed, **sizes)
             metrics = {"mae": {"PML": 1.0, "L2": 2.0}.get(name, 3.0)}
             runs.append(Measurement(config.model_dump(mode="json"), metrics, tmp_path, "2026-01-01"))
+    references = [
+        Measurement(
+            network_config(name, seed=0).model_dump(mode="json"), {}, tmp_path, "2026-01-01", origin="reference"
+        )
+        for name in RECIPES
+    ]
+    runs += references
     assert (paired(claim, runs), one(claim, runs).word) == (5, "holds")
 
 

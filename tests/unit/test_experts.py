@@ -26,7 +26,7 @@ from workbench.study.experts import (
     output_names,
     scale_shares,
 )
-from workbench.study.variants import beside_published, errors_of
+from workbench.study.recipes import beside_published, errors_of
 
 matplotlib.use("Agg")
 

@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from workbench.study.recipes import RECIPES
+
 pytestmark = pytest.mark.pipeline
 
 ROOT = Path(__file__).parents[2]
+CARRIED = ("data/published/", "notebooks/sweeps/reference/")
+"""What links in the package lead to."""
 # Only what the core asks for can be imported; everything else of this environment is hidden.
 HIDE = """
 import sys
@@ -42,7 +46,7 @@ def wheel(tmp_path_factory):
     source = folder / "source"
     files = subprocess.check_output(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT)
     for name in files.decode().split("\0")[:-1]:
-        if name.startswith(("workbench/", "data/published/")) or name in ("pyproject.toml", "README.md", "LICENSE"):
+        if name.startswith(("workbench/", *CARRIED)) or name in ("pyproject.toml", "README.md", "LICENSE"):
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             if (ROOT / name).is_symlink():
                 (source / name).symlink_to(os.readlink(ROOT / name))
@@ -103,6 +107,14 @@ def test_it_carries_the_published_tables_and_reads_them_outside_a_clone(wheel, t
         [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(wheel)}, text=True
     )
     assert int(done) > 50
+
+
+def test_it_carries_the_reference_sweeps_that_the_recipes_are_read_from(wheel, tmp_path):
+    code = "from workbench.study.recipes import network_config; print(network_config('GL', seed=0).loss_options)"
+    done = subprocess.check_output(
+        [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(wheel)}, text=True
+    )
+    assert str(RECIPES["GL"]["loss_options"]) in done
 
 
 def test_it_says_one_version(wheel):

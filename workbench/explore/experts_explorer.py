@@ -106,10 +106,10 @@ class ExpertsExplorer(Explorer):
 def small_mixture() -> CountingModel:
     """A narrow HMoDE, trained on made scenes for three epochs; it is trained once and kept with the runs."""
     from workbench.io.project import runs_folder
-    from workbench.study.comparison import network_config
+    from workbench.study.recipes import network_config
     from workbench.training.experiment import open_model, run_once
 
-    config = network_config("l2", {"sigma": 6.4}, seed=0, length=48, epochs=3, width=0.0625, model="hmode")
+    config = network_config("L2", seed=0, length=48, epochs=3, model="hmode")
     _, folder = run_once(config, runs_folder() / "experiments")
     return open_model(folder / "weights.pt")
 
