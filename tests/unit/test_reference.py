@@ -21,6 +21,7 @@ from workbench.reports.reference import (
     records_below,
 )
 from workbench.runs.record import Record, Timing, now
+from workbench.training.config import loss_name
 
 CODE = "0123456789ab"
 
@@ -223,12 +224,9 @@ def test_the_comparison_of_losses_trains_what_the_search_chose():
 
     folder = project_root() / "notebooks/sweeps/reference"
     tried, compared = (list(combinations(read_grid(folder / name))) for name in ("search.yaml", "losses.yaml"))
-    trainings = Counter((cell["loss"], cell.get("convention", "paper")) for cell in tried)
+    trainings = Counter(loss_name(cell) for cell in tried)
     assert set(trainings.values()) == {33}
     assert {cell["seed"] for cell in tried}.isdisjoint(cell["seed"] for cell in compared)
-    chosen = {}
-    for cell in compared:
-        label = cell["loss"] + (" (official)" if cell.get("convention") == "official" else "")
-        chosen[label] = (cell["loss_options"], cell["learning_rate"])
+    chosen = {loss_name(cell): (cell["loss_options"], cell["learning_rate"]) for cell in compared}
     best = {name: settings[0] for name, settings in read_search().items()}
     assert chosen == {name: (setting.options, setting.learning_rate) for name, setting in best.items()}

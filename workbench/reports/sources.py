@@ -9,6 +9,7 @@ from workbench.io.source import source_digest
 from workbench.reports.measured import Measurement
 from workbench.reports.reference import Head, read_reference, read_references, reference_folder
 from workbench.sweeps.plan import TRAININGS
+from workbench.training.config import loss_name
 
 SEARCH = "search"
 """The file of the runs that chose the settings of the others."""
@@ -112,7 +113,7 @@ def read_search(folder: str | Path | None = None) -> dict[str, list[Setting]]:
     found: dict[str, list[Setting]] = {}
     for runs in groups.values():
         config = runs[0].config
-        loss = config["loss"] + ("" if config["convention"] == "paper" else f" ({config['convention']})")
+        loss = loss_name(config)
         try:
             mae, f1, mean = (np.array([one.metrics[name] for one in runs]) for name in SEARCHED)
         except KeyError as error:

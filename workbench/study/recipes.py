@@ -1,4 +1,4 @@
-"""Recipes: how the notebooks and the reference sweeps train a network, and tables of several networks.
+"""Recipes: the settings that the notebooks train networks with, and tables of several networks.
 
 On the built-in scenes a notebook trains as the reference sweeps do, and reads the settings from their files. Every loss
 trains the same small network with the same budget. The loss's scale and its learning rate were chosen on validation
@@ -11,34 +11,21 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from torch import nn
-from torch.utils.data import DataLoader
-
-from workbench.checks import check_whole
-from workbench.data.patches import ImagePatches
-from workbench.data.sample import collate
 from workbench.io.project import runs_folder
-from workbench.metrics import group_means
 from workbench.models import BACKBONES, MODELS
 from workbench.registry import look_up
 from workbench.reports.published import read_published
 from workbench.reports.verdicts import AHEAD
 from workbench.sampling import FIXED
-from workbench.sampling.groups import count_groups
 from workbench.sweeps.grid import Grid, read_grid
-from workbench.training.config import Config, build_config, open_split, patch_size
-from workbench.training.evaluation import count_people, inference
+from workbench.training.config import Config, build_config, loss_name
 from workbench.training.experiment import run_once
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-Changes = Mapping[str, Any]
-"""Keys of :class:`workbench.training.config.Config` and their values."""
-
 SWEEP_FOLDER = Path(__file__).with_name("reference")
-"""The folder of the reference sweeps: a link to ``notebooks/sweeps/reference`` in a clone, a copy in a wheel."""
+"""The reference sweeps: a link to ``notebooks/sweeps/reference`` in a clone, a copy in a wheel."""
 
 LOSS_SWEEP, EXPERT_SWEEP, RELATIVE_SWEEP, SAMPLER_SWEEP = (
     read_grid(SWEEP_FOLDER / f"{name}.yaml") for name in ("losses", "experts", "relative", "samplers")
@@ -55,17 +42,6 @@ LABELS = {
 """The losses by the names of the papers' tables. DM-Count is the published code, which stops after 100 iterations;
 "DM-Count, exact" solves the transport to the end."""
 
-
-def _label(cell: Changes) -> str:
-    """What a loss is called: by its label, or as in the registry."""
-    convention = cell.get("convention", "paper")
-    name = cell["loss"] + ("" if convention == "paper" else f" ({convention})")
-    return LABELS.get(name, name)
-
-
-RECIPES: dict[str, dict[str, Any]] = {_label(cell): cell for cell in LOSS_SWEEP.cells}
-"""Label -> the loss and the settings that the search chose for it on scenes."""
-
 STRATEGIES = {
     "Random Sampling": "random",
     "Offline Data Augmentation": "offline",
@@ -76,9 +52,6 @@ STRATEGIES = {
     "LA-Batch": "la_batch",
 }
 """The rows of LA Table 6, and the samplers that they stand for."""
-
-PATCH_LEVELS = {"sparse": (0, 10), "medium": (11, 40), "dense": (41, float("inf"))}
-"""Density levels of the imbalanced scenes: people in the image."""
 
 PUBLISHED: dict[str, Any] = {
     "model": "csrnet",
@@ -93,21 +66,24 @@ PUBLISHED: dict[str, Any] = {
 """The protocol of the locality-aware paper (sec. 4). It does not print patches an image, epochs and weight decay; these
 are our reading."""
 
-
-def _recipe(loss: str, sweep: Grid) -> dict[str, Any]:
-    """A loss and its settings: those of the sweep where it trains the loss, else those that the search chose."""
-    if loss not in RECIPES:
-        return {"loss": loss}
-    recipe = RECIPES[loss]
-    for cell in ({**sweep.fixed, **one} for one in sweep.cells):
-        if _label(cell) == loss:
-            return recipe | {key: cell[key] for key in ("loss_options", "learning_rate") if key in cell}
-    return recipe
+LOSS_KEYS = ("loss", "convention", "loss_options", "learning_rate")
+NOT_SHARED = ("dataset", "model", "model_options", "ot_m", *LOSS_KEYS[:-1])
+"""What a reference sweep fixes and :func:`network_config` does not take over as it is. Only the reference sweeps score
+OT-M's points: with a network that has learned nothing this takes longer than the training."""
 
 
-NOT_SHARED = ("dataset", "loss", "loss_options", "model", "model_options", "ot_m")
-"""What a reference sweep fixes and :func:`network_config` does not take from it as it is. OT-M's points are scored in
-the reference sweeps alone: with a network that has learnt nothing this takes longer than the training."""
+def loss_recipes(sweep: Grid) -> dict[str, dict[str, Any]]:
+    """Each loss that a sweep trains, by its label, with its settings in the sweep."""
+    cells = [{**sweep.fixed, **cell} for cell in sweep.cells]
+    names = [loss_name(cell) for cell in cells]
+    return {
+        LABELS.get(name, name): {key: cell[key] for key in LOSS_KEYS if key in cell}
+        for name, cell in zip(names, cells, strict=True)
+    }
+
+
+RECIPES = loss_recipes(LOSS_SWEEP)
+"""Label -> the loss and the settings that the search chose for it on scenes."""
 
 
 def network_config(
@@ -141,42 +117,37 @@ def network_config(
         norm: normalisation; if None, "batch" in a narrow network and "none" in one of published size.
         dataset: name of the data set.
         root: its folder.
-        sweep: whose settings hold on scenes; if None, that of the comparison of losses, of experts for "hmode" and of
-            relative counting for other models.
+        sweep: the sweep whose settings hold on scenes; if None, the losses' for "compact", the experts' for "hmode" and
+            that of relative counting for other models. A loss that it does not train has the settings of ``RECIPES``.
         changes: other keys of the configuration; ``model_options`` are added to width and norm, or replace them.
     """
     scenes = dataset == "scenes"
     model = model or ("csrnet" if published or not scenes else "compact")
     if sweep is None or not scenes:
         sweep = {"compact": LOSS_SWEEP, "hmode": EXPERT_SWEEP}.get(model, RELATIVE_SWEEP)
-    sizes = sweep.fixed.get("model_options") or sweep.cells[0]["model_options"]
-    sizes = {"width": 1.0, "norm": "none"} if published else {key: sizes[key] for key in ("width", "norm")}
-    sizes |= {"norm": norm} if norm else {}
-    known = signature(look_up(MODELS, model, "model")).parameters
     pretrained = published and model in BACKBONES
-    recipe = _recipe(loss, sweep)
-    if not scenes:  # what was chosen for scenes stays behind
-        recipe = {key: recipe[key] for key in ("loss", "convention") if key in recipe}
-    settings: dict[str, Any] = {
-        "learning_rate": 2e-3,
-        "epochs": 8,
-        **recipe,
-        **({key: value for key, value in sweep.fixed.items() if key not in NOT_SHARED} if scenes else {}),
-        **({"learning_rate": 1e-5 if pretrained else 1e-4} if published else {}),
-        "dataset": dataset,
-        "root": root or None,
-        "model": model,
-        "weights": "imagenet" if pretrained else None,
-        "seed": seed,
-        **({} if epochs is None else {"epochs": epochs}),
-        **changes,
-        "model_options": {key: sizes[key] for key in sizes if key in known} | changes.get("model_options", {}),
-    }
-    if scenes and "dataset_options" not in changes and length is not None:
-        settings["dataset_options"] = settings["dataset_options"] | {"length": length}
-    if settings.get("sampler", "random") in FIXED:
+    recipe = (RECIPES | loss_recipes(sweep)).get(loss, {"loss": loss})
+    if scenes:
+        settings = recipe | {key: value for key, value in sweep.fixed.items() if key not in NOT_SHARED}
+        if length is not None:
+            settings["dataset_options"] = settings["dataset_options"] | {"length": length}
+    else:  # what was chosen for scenes stays behind
+        settings = {key: recipe[key] for key in ("loss", "convention") if key in recipe}
+        settings |= {"learning_rate": 2e-3, "epochs": 8}
+    if published:
+        settings["learning_rate"] = 1e-5 if pretrained else 1e-4
+    if epochs is not None:
+        settings["epochs"] = epochs
+    settings |= {"dataset": dataset, "root": root or None, "model": model, "seed": seed}
+    settings |= {"weights": "imagenet" if pretrained else None, **changes}
+    if settings.get("sampler") in FIXED:
         settings["per_image"] = settings.get("per_image") or 4
-    return build_config(**settings)
+    narrow = {**sweep.fixed, **sweep.cells[0]}["model_options"]
+    size = {"width": 1.0, "norm": "none"} if published else {key: narrow[key] for key in ("width", "norm")}
+    size |= {"norm": norm} if norm else {}
+    known = signature(look_up(MODELS, model, "model")).parameters
+    own = changes.get("model_options", {})
+    return build_config(**settings | {"model_options": {key: size[key] for key in size if key in known} | own})
 
 
 def strategy_config(sampler: str, *, seed: int, length: int | None = None, **changes: Any) -> Config:
@@ -203,7 +174,7 @@ def strategy_config(sampler: str, *, seed: int, length: int | None = None, **cha
 
 
 def train_variants(
-    variants: Mapping[str, Changes],
+    variants: Mapping[str, Mapping[str, Any]],
     seeds: Sequence[int],
     *,
     folder: str | Path | None = None,
@@ -256,55 +227,25 @@ def beside_published(
     return scores
 
 
-def not_learnt(networks: "DataFrame", *, by: str = "variant") -> str:
+def not_learnt(networks: "DataFrame") -> str:
     """Which networks are hardly better than predicting the mean count: to be said beside whatever shows them.
 
     Args:
         networks: of :func:`train_variants`.
-        by: column of what the networks are named after.
 
     Returns:
-        A sentence; nothing if the MAE of every network is below the mean count's by the share that a verdict asks for.
+        A sentence; nothing if each network's MAE is below the mean count's by the share that a verdict asks for.
     """
     failed = networks[networks["mae"] > (1 - AHEAD) * networks["baseline_mae"]]
     if failed.empty:
         return ""
-    number = networks.groupby(by).size()
-    named = [f"{label} ({count} of {number[label]})" for label, count in failed.groupby(by, sort=False).size().items()]
-    return f"Networks that have learned nothing, as they do no better than the mean count: {', '.join(named)}."
+    number = networks["variant"].value_counts()
+    counts = failed["variant"].value_counts(sort=False)
+    named = [f"{label} ({count} of {number[label]})" for label, count in counts.items()]
+    bound = f"their MAE is not {AHEAD:.0%} below that of predicting the mean count"
+    return f"**These networks have learned next to nothing** ({bound}): {', '.join(named)}."
 
 
 def errors_of(networks: "DataFrame", variant: str) -> list[float]:
     """The MAE of each of a variant's networks; empty where there is none."""
     return networks.loc[networks["variant"] == variant, "mae"].tolist()
-
-
-def scored_patches(config: Config, *, per_image: int = 4) -> ImagePatches:
-    """Patches of the test images of a configuration, the same ones for every strategy and seed."""
-    data = open_split(config, "test")
-    return ImagePatches(data, patch_size(data, config), per_image=per_image)
-
-
-def patch_errors(model: nn.Module, patches: ImagePatches, *, batch_size: int = 32) -> np.ndarray:
-    """Predicted less annotated people in each patch, (N,)."""
-    check_whole(batch_size, "batch_size")
-    parameter = next(model.parameters())
-    errors = []
-    with inference(model):
-        for batch in DataLoader(patches, batch_size=batch_size, collate_fn=collate):
-            predicted = count_people(model(batch.images.to(parameter))).cpu()
-            errors.append((predicted - batch.counts).double().numpy())
-    return np.concatenate(errors)
-
-
-def group_averaged_mae(errors: np.ndarray, counts: list[int], *, groups: int = 6) -> float:
-    """The MAE of each group of counts, averaged over the groups; groups without patches are left out.
-
-    A mean over all patches says little where most of them are nearly empty.
-
-    Args:
-        errors: of :func:`patch_errors`.
-        counts: people annotated in each patch.
-        groups: number of groups, see :func:`workbench.sampling.groups.count_groups`.
-    """
-    return float(np.mean(list(group_means(np.abs(errors).tolist(), count_groups(counts, groups)).values())))

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import torch
@@ -127,6 +128,12 @@ class Config(BaseModel):
         """The keys in which the results of ``other`` may differ, each with both values."""
         mine, theirs = (json.loads(config.identity) for config in (self, other))
         return [f"{key} is {mine[key]!r} there and {theirs[key]!r} here" for key in mine if mine[key] != theirs[key]]
+
+
+def loss_name(config: Mapping[str, Any]) -> str:
+    """The name of a configuration's loss, with the convention where that is not the paper's: "dm_count (official)"."""
+    convention = config.get("convention", "paper")
+    return str(config["loss"]) + ("" if convention == "paper" else f" ({convention})")
 
 
 def build_config(**options: Any) -> Config:
