@@ -239,9 +239,8 @@ def not_learnt(networks: "DataFrame") -> str:
     failed = networks[networks["mae"] > (1 - AHEAD) * networks["baseline_mae"]]
     if failed.empty:
         return ""
-    number = networks["variant"].value_counts()
-    counts = failed["variant"].value_counts(sort=False)
-    named = [f"{label} ({count} of {number[label]})" for label, count in counts.items()]
+    number, total = (frame["variant"].value_counts(sort=False).to_dict() for frame in (failed, networks))
+    named = [f"{label} ({count} of {total[label]})" for label, count in number.items()]
     bound = f"their MAE is not {AHEAD:.0%} below that of predicting the mean count"
     return f"**These networks have learned next to nothing** ({bound}): {', '.join(named)}."
 
