@@ -90,8 +90,22 @@ class TrainingPatches(CrowdDataset):
         return pad_sample(sample, self.patch_size)
 
 
+class FixedPatches(CrowdDataset):
+    """Patches at fixed places: number i is the same one whenever it is asked for, so that samplers can remember it.
+
+    Attributes:
+        patch_size: (H, W) of every patch, pixels.
+    """
+
+    patch_size: tuple[int, int]
+
+    def counts(self, zoom: float = 1.0) -> list[int]:
+        """The number of people in every patch at one zoom."""
+        raise NotImplementedError
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
-class ImagePatches(CrowdDataset):
+class ImagePatches(FixedPatches):
     """The same number of patches from every image of a data set, at fixed places.
 
     The locality-aware paper trains on patches of 180 x 296 pixels taken "from different locations in the original

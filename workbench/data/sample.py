@@ -48,6 +48,7 @@ class CrowdSample:
         label: number of the class or scene.
         attributes: what else the data set says of the whole image, by name.
         annotated: false where the people of the image are not published; then nothing is known of their number.
+        features: (C, h, w), what a backbone made of the image; a model is shown them in the image's place.
     """
 
     image: Float[Tensor, "3 h w"]
@@ -62,6 +63,12 @@ class CrowdSample:
     label: int | None = None
     attributes: Mapping[str, str | int] | None = None
     annotated: bool = True
+    features: Float[Tensor, "c fh fw"] | None = None
+
+    @property
+    def shown(self) -> Float[Tensor, "_ _h _w"]:
+        """What a model is shown: the features where there are any, else the image."""
+        return self.image if self.features is None else self.features
 
     @property
     def count(self) -> int:
@@ -85,12 +92,12 @@ class CrowdBatch:
     """Images of one size with their points, as losses take them.
 
     Attributes:
-        images: (B, 3, H, W), RGB in [0, 1].
+        images: (B, 3, H, W), RGB in [0, 1]; (B, C, h, w) where the samples have features.
         points: B tensors (N_i, 2), x then y, image pixels.
         names: B names.
     """
 
-    images: Float[Tensor, "b 3 h w"]
+    images: Float[Tensor, "b _ h w"]
     points: list[Float[Tensor, "_ 2"]]
     names: list[str]
 
@@ -124,5 +131,5 @@ def collate(samples: Sequence[CrowdSample]) -> CrowdBatch:
                 f"samples hold images of different sizes, {first.name!r} with (H, W) = {first.size} and "
                 f"{sample.name!r} with {sample.size}; expected one size (see TrainingPatches)"
             )
-    images = torch.stack([sample.image for sample in samples])
+    images = torch.stack([sample.shown for sample in samples])
     return CrowdBatch(images, [sample.points for sample in samples], [sample.name for sample in samples])

@@ -9,6 +9,7 @@ from workbench.registry import Builder, build, register
 
 MODELS: dict[str, str | Builder] = {
     "compact": "workbench.models.compact:Compact",
+    "frozen": "workbench.models.frozen:Frozen",
     "mcnn": "workbench.models.mcnn:MCNN",
     "csrnet": "workbench.models.csrnet:CSRNet",
     "hmode": "workbench.models.hmode:HMoDE",

@@ -124,7 +124,7 @@ class CountingModel(nn.Module):
 
     def outputs(self, images: Float[Tensor, "b 3 h w"]) -> ModelOutput:
         """The density map with whatever else the model has to show; arguments and errors as in :meth:`forward`."""
-        maps = cover(self.features_to_map(self.prepare(images)), images, self.stride)
+        maps = cover(self.features_to_map(self.prepare(images)), self.covered(images), self.stride)
         if self.readout != "density":
             fields: dict[str, Any] = READOUTS[self.readout].output(maps)
             return ModelOutput(**fields)
@@ -146,6 +146,10 @@ class CountingModel(nn.Module):
         self.readout = readout
         size: Any = head.kernel_size
         self.head = nn.Conv2d(head.in_channels, READOUTS[readout].channels, size, padding=head.padding)  # type: ignore[arg-type]
+
+    def covered(self, images: Tensor) -> Tensor:
+        """A tensor as high and wide as the pictures, which maps are cut to: the images themselves."""
+        return images
 
     def prepare(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 hh ww"]:
         """Images checked, normalised, and extended to sides that are multiples of ``multiple``."""

@@ -37,19 +37,19 @@ def build_sampler(
         samples: number of samples.
         batch_size: samples per batch; see the sampler's class.
         seed: what everything is drawn from.
-        patches: the samples, :class:`~workbench.data.patches.ImagePatches`, which those of ``FIXED`` need.
+        patches: the samples, :class:`~workbench.data.patches.FixedPatches`, which those of ``FIXED`` need.
         options: the sampler's own options, see its class.
 
     Raises:
         ValueError: the name, an option or its value is not known, or the sampler needs other patches.
     """
     if name in FIXED:
-        from workbench.data.patches import ImagePatches
+        from workbench.data.patches import FixedPatches
 
-        if not isinstance(patches, ImagePatches):
+        if not isinstance(patches, FixedPatches):
             found = "none" if patches is None else type(patches).__name__
             raise ValueError(
-                f"sampler {name!r} needs the same patches in every epoch, found {found}; expected ImagePatches: "
+                f"sampler {name!r} needs the same patches in every epoch, found {found}; expected FixedPatches: "
                 "set per_image"
             )
         if len(patches) != samples:

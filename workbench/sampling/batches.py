@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
 from workbench.checks import check_positive
-from workbench.data.patches import ImagePatches
+from workbench.data.patches import FixedPatches
 from workbench.data.sample import Draw
 from workbench.sampling.base import EpochBatches
 from workbench.sampling.groups import balanced_epoch, count_groups
@@ -40,7 +40,7 @@ class BalancedBatches(EpochBatches):
         groups: G, of equal width on [0, y_max].
     """
 
-    patches: ImagePatches
+    patches: FixedPatches
     groups: int = 6
 
     def __post_init__(self) -> None:
@@ -65,7 +65,7 @@ class OfflineBatches(EpochBatches):
         zooms: what each patch is zoomed by; the default is the range of LADA's zooms with lambda = 2/3.
     """
 
-    patches: ImagePatches
+    patches: FixedPatches
     groups: int = 6
     zooms: Sequence[float] = (2 / 3, 5 / 6, 1, 7 / 6, 4 / 3)
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
 from workbench.checks import check_choice, check_whole
-from workbench.data.patches import ImagePatches
+from workbench.data.patches import FixedPatches
 from workbench.sampling.base import STREAM, EpochBatches
 from workbench.sampling.groups import count_groups
 from workbench.sampling.lsh import draw_projection, hash_stream
@@ -147,7 +147,7 @@ class LADPBatches(EpochBatches):
         ValueError: the batch size is not G B.
     """
 
-    patches: ImagePatches
+    patches: FixedPatches
     groups: int = 6
     bins: int | None = None
     spacing: str = "width"

@@ -22,8 +22,18 @@ from workbench.data.patches import ImagePatches, TrainingPatches, fitting_side
 from workbench.data.sample import CrowdSample
 from workbench.losses import LOSSES, build_loss
 from workbench.models import CountingModel, build_model
+from workbench.models.frozen import OnFeatures
 from workbench.registry import check_options, look_up
 from workbench.sampling import SAMPLERS, build_sampler
+from workbench.training.features import (
+    FeatureImages,
+    FeaturePatches,
+    Kept,
+    View,
+    check_weights,
+    kept_folder,
+    view_folder,
+)
 from workbench.training.objective import build_objective
 
 Side = Annotated[int, Field(ge=16)]
@@ -74,6 +84,7 @@ class Config(BaseModel):
     sampler_options: dict[str, Any] = Field(default_factory=dict)
     noise: Literal["uniform", "gaussian"] | None = None  # of the training annotations, see workbench.data.noise
     noise_amount: float = Field(0.0, ge=0)
+    features: Kept | None = None  # what a model on a frozen backbone is shown in the images' place; None: the images
     match_radius: float | None = Field(None, gt=0)  # pixels within which a point is a person found; None: counts alone
     ot_m: bool = False  # with a match_radius: whether test people are found by OT-M, too
     crop: Side | tuple[Side, Side] | None = None  # side of a square patch, or (H, W); None: see patch_size
@@ -88,6 +99,7 @@ class Config(BaseModel):
     weight_decay: float = Field(1e-4, ge=0, le=1e3)
     schedule: Literal["constant", "cosine", "exponential", "halving"] = "cosine"
     clip_norm: float | None = Field(None, gt=0)
+    average: float = Field(0.0, ge=0, lt=1)  # decay a step of the averaged weights that are validated; 0: the last ones
     calibrate: bool = True
     seed: int = Field(0, ge=0, le=2**32 - 1)
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
@@ -188,6 +200,8 @@ def check_config(config: Config) -> None:
         stride = build_network(config).stride
     loss = build_loss(config.loss, stride=stride, convention=config.convention, **config.loss_options)
     build_objective(loss, config.relative, config.experts)
+    if config.features is not None:
+        _frozen(config)
     training_sampler(training_patches(_Blank(), config), config)
 
 
@@ -214,15 +228,77 @@ def patch_size(dataset: CrowdDataset, config: Config) -> tuple[int, int]:
     return side if isinstance(side, tuple) else (side, side)
 
 
-def training_patches(dataset: CrowdDataset, config: Config) -> TrainingPatches | ImagePatches:
-    """The patches that a configuration trains on, from the images of ``dataset``."""
+def training_patches(dataset: CrowdDataset, config: Config) -> TrainingPatches | ImagePatches | FeaturePatches:
+    """The patches that a configuration trains on, from the images of ``dataset`` or from their kept features."""
+    if config.features is not None and not isinstance(dataset, _Blank):
+        return feature_patches(dataset, config)
     size = patch_size(dataset, config)
     if config.per_image is None:
         return TrainingPatches(dataset, size, flip=config.flip)
     return ImagePatches(dataset, size, per_image=config.per_image, seed=config.seed, flip=config.flip)
 
 
-def training_sampler(patches: TrainingPatches | ImagePatches, config: Config) -> Any:
+def feature_patches(dataset: CrowdDataset, config: Config) -> FeaturePatches:
+    """The patches that a configuration trains on, of kept features."""
+    assert config.features is not None
+    scales = (config.features.scale, *config.features.zooms)
+    images = {scale: kept_images(dataset, config, scale=scale) for scale in scales}
+    turned = {}
+    if config.features.mirrored:
+        turned = {scale: kept_images(dataset, config, scale=scale, mirrored=True) for scale in scales}
+    size = config.crop or fitting_side(images[config.features.scale], 192)
+    return FeaturePatches(
+        images,
+        size if isinstance(size, tuple) else (size, size),
+        channels=_frozen(config).channels,
+        per_image=config.per_image,
+        seed=config.seed,
+        flip=config.flip,
+        turned=turned,
+    )
+
+
+def kept_images(
+    dataset: CrowdDataset,
+    config: Config,
+    part: str = "trainval",
+    *,
+    scale: float | None = None,
+    mirrored: bool = False,
+) -> FeatureImages:
+    """The images of ``dataset`` with their kept features.
+
+    Args:
+        dataset: training, validation or test images.
+        config: the configuration.
+        part: which extracted part they belong to, "trainval" or "test".
+        scale: of the features; the configuration's if None.
+        mirrored: those of the mirrored pictures.
+
+    Raises:
+        FileNotFoundError: the features were not extracted.
+        ValueError: they are another data set's or backbone's.
+    """
+    assert config.features is not None
+    model = _frozen(config)
+    folder = kept_folder(config.dataset, model.name, config.features.place)
+    if not (folder / "manifest.json").is_file():
+        raise FileNotFoundError(f"there are no features in {folder}; `workbench features` makes them")
+    check_weights(folder, config.dataset, model.name, model.weights_of)
+    scale = config.features.scale if scale is None else scale
+    return FeatureImages(dataset, View(view_folder(folder, part, scale, mirrored), model.strides))
+
+
+def _frozen(config: Config) -> OnFeatures:
+    """The configured model without weights, for what it says of its backbone."""
+    with torch.device("meta"):
+        model = build_network(config)
+    if not isinstance(model, OnFeatures) or not model.freeze:
+        raise ValueError(f"features are given, expected a model on a frozen backbone, found {config.model!r}")
+    return model
+
+
+def training_sampler(patches: TrainingPatches | ImagePatches | FeaturePatches, config: Config) -> Any:
     """The sampler that a configuration names, over its patches."""
     return build_sampler(
         config.sampler,

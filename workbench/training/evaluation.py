@@ -61,7 +61,7 @@ def evaluate(model: nn.Module, samples: Dataset[CrowdSample] | Iterable[CrowdSam
     results = []
     with inference(model):
         for sample in samples:  # type: ignore[union-attr]  # torch's data sets are iterated by index
-            density = model(sample.image[None].to(parameter))
+            density = model(sample.shown[None].to(parameter))
             results.append(Counted(sample.name, float(sample.count), float(count_people(density))))
     return results
 

@@ -25,6 +25,7 @@ from workbench.io.text import read_object
 from workbench.losses import build_loss
 from workbench.metrics import mae
 from workbench.models import CountingModel
+from workbench.models.frozen import OnFeatures
 from workbench.models.state_files import read_state, write_state
 from workbench.models.weights import load_weights
 from workbench.runs import in_notebook
@@ -35,11 +36,13 @@ from workbench.training.config import (
     build_config,
     build_network,
     check_config,
+    kept_images,
     open_split,
     training_patches,
     training_sampler,
 )
 from workbench.training.evaluation import Counted, evaluate, scores
+from workbench.training.features import some_features
 from workbench.training.health import Trivial
 from workbench.training.loop import Step, build_optimizer, build_schedule, fit, mean_density
 from workbench.training.objective import build_objective
@@ -165,6 +168,10 @@ def _train(fabric: Fabric, config: Config, folder: Path, on_step: OnStep | None,
         )
     for part in (train, held_out, test):
         part.check()
+    if config.features is not None:
+        held_out, test = kept_images(held_out, config), kept_images(test, config, "test")
+        held_out.check()
+        test.check()
     empty = nobody({"training": train, "validation": held_out, "scored": test})
     for text in empty if fabric.is_global_zero else ():
         warnings.warn(text, stacklevel=2)
@@ -172,6 +179,8 @@ def _train(fabric: Fabric, config: Config, folder: Path, on_step: OnStep | None,
         NoisyAnnotations(train, config.noise, amount=config.noise_amount, seed=config.seed) if config.noise else train
     )
     patches = training_patches(shown, config)
+    if isinstance(model, OnFeatures) and config.features is not None and not model.calibrated:
+        model.standardise(some_features(patches))
     if config.calibrate and not model.calibrated:  # trained weights bring their own head
         model.calibrate(mean_density(patches, model.stride))
     loss = build_loss(config.loss, stride=model.stride, convention=config.convention, **config.loss_options)
@@ -195,6 +204,7 @@ def _train(fabric: Fabric, config: Config, folder: Path, on_step: OnStep | None,
         fabric=fabric,
         workers=config.workers,
         clip_norm=config.clip_norm,
+        average=config.average,
         checkpoint=folder / "checkpoint.pt",
         checkpoint_steps=config.checkpoint_steps,
         identity=config.identity,

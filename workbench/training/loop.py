@@ -20,6 +20,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
 from workbench.checks import check_choice, check_positive, check_whole
@@ -69,6 +70,21 @@ def build_schedule(optimizer: Optimizer, name: str, *, epochs: int) -> LRSchedul
     return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 1.0)
 
 
+def average_weights(decay: float) -> Callable[..., None]:
+    """An update of averaged weights by the last ones, for :class:`torch.optim.swa_utils.AveragedModel`."""
+
+    @torch.no_grad()
+    def update(averaged: list[Tensor], last: list[Tensor], step: Tensor | int) -> None:
+        share = 1 - min(decay, (1 + int(step)) / (10 + int(step)))
+        for mine, new in zip(averaged, last, strict=True):
+            if mine.is_floating_point():
+                mine.lerp_(new, share)
+            else:  # a counter
+                mine.copy_(new)
+
+    return update
+
+
 def mean_density(patches: Dataset[CrowdSample], stride: int, *, samples: int = 128) -> float:
     """People per cell over evenly spread training patches: what a model's head is calibrated to."""
     length = len(patches)  # type: ignore[arg-type]
@@ -93,6 +109,7 @@ def fit(
     workers: int = 0,
     channels_last: bool = True,
     clip_norm: float | None = None,
+    average: float = 0.0,
     checkpoint: Path | None = None,
     checkpoint_steps: int | None = None,
     identity: str = "",
@@ -118,6 +135,8 @@ def fit(
         workers: processes that load data.
         channels_last: memory layout; faster for narrow networks on a CPU and for any on a GPU.
         clip_norm: largest norm of the gradient, None for any.
+        average: decay a step of averaged weights, which are validated and kept in the place of the last ones; 0 for
+            the last ones. The average over the first steps is shorter: its decay is at most (1 + step) / (10 + step).
         checkpoint: file to write after each epoch, and to go on from if it is there.
         checkpoint_steps: write it every so many steps, too.
         identity: what the run is; a checkpoint of another one is refused.
@@ -147,7 +166,8 @@ def fit(
         generator=torch.Generator().manual_seed(0),
     )
     sampler.divide(fabric.global_rank, fabric.world_size)
-    run = TrainingRun(model, optimizer, schedule, sampler, identity)
+    shadow = AveragedModel(model, multi_avg_fn=average_weights(average), use_buffers=True) if average else None
+    run = TrainingRun(model, optimizer, schedule, sampler, identity, shadow)
     keeps = checkpoint is not None and fabric.is_global_zero  # every process holds the same state
     if checkpoint is not None and checkpoint.exists():
         run.load(checkpoint, epochs)
@@ -171,6 +191,8 @@ def fit(
                 fabric.clip_gradients(network, optimizer, max_norm=clip_norm)
             optimizer.step()
             optimizer.zero_grad()
+            if shadow is not None:
+                shadow.update_parameters(model)
             counts = torch.stack([batch.counts, count_people(density.detach())])
             if sampler.learns:
                 sampler.observe(run.step, *whole_batch(counts, fabric, len(sampler.batches[run.step])))
@@ -183,7 +205,7 @@ def fit(
         rate = float(schedule.get_last_lr()[0])
         schedule.step()
         run.gather(fabric)
-        row = run.end_epoch(validate(network), rate, started)
+        row = run.end_epoch(validate(network if shadow is None else shadow.module), rate, started)
         if trivial is not None and (found := complaints(run.history, trivial)):
             row["warning"] = "; ".join(found)
         if checkpoint and keeps:
@@ -214,9 +236,17 @@ class TrainingRun:
     """What a run carries from step to step, and its checkpoint."""
 
     def __init__(
-        self, model: nn.Module, optimizer: Optimizer, schedule: LRScheduler, sampler: Any, identity: str
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        schedule: LRScheduler,
+        sampler: Any,
+        identity: str,
+        average: AveragedModel | None = None,
     ) -> None:
         self.parts = {"model": model, "optimizer": optimizer, "schedule": schedule, "sampler": sampler}
+        self.parts |= {} if average is None else {"average": average}
+        self.validated = model if average is None else average.module
         self.identity = identity
         self.epoch = 0
         self.step = 0
@@ -250,7 +280,7 @@ class TrainingRun:
             "seconds": self.seconds + time.perf_counter() - started,
         }
         if not self.history or row["val_mae"] < min(past["val_mae"] for past in self.history):
-            self.best = {name: value.detach().clone() for name, value in self.parts["model"].state_dict().items()}
+            self.best = {name: value.detach().clone() for name, value in self.validated.state_dict().items()}
         self.history.append(row)
         self.epoch, self.step, self.images, self.seconds, self.sums = self.epoch + 1, 0, 0, 0.0, {}
         return row

@@ -55,7 +55,7 @@ def score_images(
     with inference(model):
         for index in range(len(samples)):
             sample = samples[index]
-            output = model.outputs(sample.image[None].to(parameter))
+            output = model.outputs(sample.shown[None].to(parameter))
             density = output.density[0, 0].float().cpu()
             for name, people in counts_of_maps(output).items():
                 parts.setdefault(name, []).append(Counted(sample.name, float(sample.count), people))

@@ -1,0 +1,502 @@
+"""Features of a frozen backbone, computed once for a whole data set and kept on the disk for many trainings.
+
+The folder of one data set and one backbone holds::
+
+    manifest.json                          data set, backbone, digest of its weights, strides and channels
+    trainval/scale-0.5/images.jsonl        a line an image that is done: its name, size, and a digest of its pixels
+    trainval/scale-0.5/stride-8.npy        (cells, channels), half precision: the images one after another, row by row
+    trainval/scale-0.5-mirrored/...        the same of the mirrored images
+
+Each picture is resized to the multiples of 32 pixels next to ``scale`` times its sides, so that every cell lies within
+it. A stopped extraction goes on after the last image that has its line. Files are read as memory maps; nothing is
+pickled.
+"""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from numpy.lib.format import open_memmap
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from workbench.checks import check_positive, check_whole
+from workbench.data.dataset import CrowdDataset
+from workbench.data.files.folders import default_place
+from workbench.data.sample import CrowdSample, Draw
+from workbench.data.transforms import crop_sample, resize_sample
+from workbench.io.files import write_json
+from workbench.io.lock import own_folder
+from workbench.io.text import read_object
+from workbench.models.backbones import Backbone, open_backbone
+from workbench.points import crop, flip, resize
+
+MULTIPLE = 32
+"""Sides of the resized pictures are multiples of this: the largest stride of the usual backbones."""
+FORMAT = 1
+
+
+class Kept(BaseModel):
+    """The kept features that a training takes.
+
+    Attributes:
+        scale: of the pictures that are trained and scored; coordinates are in pixels of this size.
+        zooms: scales of further pictures that patches are cut from, each as likely as ``scale``.
+        mirrored: whether mirrored patches come from features of the mirrored picture; else the maps are mirrored.
+        place: the folder of kept features; None for ``features`` beside the data sets.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    scale: float = Field(1.0, gt=0)
+    zooms: tuple[float, ...] = ()
+    mirrored: bool = False
+    place: str | None = None
+
+
+class Done(NamedTuple):
+    """How far an extraction is: images made by this call, found done, and in all."""
+
+    made: int
+    found: int
+    images: int
+
+
+def kept_folder(dataset: str, backbone: str, place: str | Path | None = None) -> Path:
+    """The folder of the features of one data set and one backbone."""
+    return (default_place("features") if place is None else Path(place)) / f"{dataset}-{backbone}"
+
+
+def resized(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """(H, W) of a picture of ``size`` at ``scale``: the nearest multiples of 32, at least one."""
+    height, width = (max(1, round(side * scale / MULTIPLE)) * MULTIPLE for side in size)
+    return height, width
+
+
+def expected_bytes(
+    parts: Mapping[str, CrowdDataset], backbone: Backbone, scales: Sequence[float], *, mirrored: bool = False
+) -> int:
+    """The disk that an extraction needs, in bytes."""
+    pixels = sum(
+        math.prod(resized(part.size_of(index), scale))
+        for part in parts.values()
+        for index in range(len(part))
+        for scale in scales
+    )
+    return round(pixels * bytes_a_pixel(backbone)) * (1 + mirrored)
+
+
+def expected_seconds(
+    parts: Mapping[str, CrowdDataset], backbone: Backbone, scales: Sequence[float], *, mirrored: bool = False
+) -> float:
+    """The seconds that an extraction takes on this machine, judged by one picture of 256 x 256 pixels of noise."""
+    image = torch.rand(1, 3, 256, 256)
+    with torch.inference_mode():
+        backbone(image)
+        started = time.perf_counter()
+        backbone(image)
+    a_pixel = (time.perf_counter() - started) / 256**2
+    return a_pixel * expected_bytes(parts, backbone, scales, mirrored=mirrored) / bytes_a_pixel(backbone)
+
+
+def bytes_a_pixel(backbone: Backbone) -> float:
+    """The bytes of all features, in half precision, over the pixels of the picture."""
+    return sum(2 * count / stride**2 for count, stride in zip(backbone.channels, backbone.strides, strict=True))
+
+
+def extract(
+    parts: Mapping[str, CrowdDataset],
+    backbone: Backbone,
+    folder: str | Path,
+    *,
+    dataset: str,
+    scales: Sequence[float] = (1.0,),
+    mirrored: bool = False,
+    on_done: Callable[[Done], None] | None = None,
+) -> Done:
+    """Compute and keep the features of every image; goes on where an earlier call was stopped.
+
+    Args:
+        parts: "trainval" and "test", each a data set.
+        backbone: with its weights.
+        folder: see :func:`kept_folder`.
+        dataset: the data set's name.
+        scales: factors on the sides of the pictures.
+        mirrored: keep the features of the mirrored pictures, too.
+        on_done: told after each image at each scale.
+
+    Raises:
+        ValueError: a scale is not above zero, or the folder holds features of another data set or backbone.
+        FolderInUseError: another process writes there.
+    """
+    for scale in scales:
+        check_positive(scale, "scales")
+    folder = Path(folder)
+    with own_folder(folder):
+        wanted = about(dataset, backbone)
+        if (folder / "manifest.json").is_file():
+            check_manifest(folder, wanted)
+        else:
+            write_json(folder / "manifest.json", wanted)
+        views = [(part, scale, side) for part in parts for scale in scales for side in ((False, True)[: 1 + mirrored])]
+        done = Done(0, 0, sum(len(parts[part]) for part, *_ in views))
+        for part, scale, side in views:
+            for made in _extract_view(parts[part], backbone, view_folder(folder, part, scale, side), scale, side):
+                done = Done(done.made + made, done.found + (not made), done.images)
+                if on_done:
+                    on_done(done)
+    return done
+
+
+def about(dataset: str, backbone: Backbone) -> dict[str, Any]:
+    """What a manifest says."""
+    shown = {"backbone": backbone.name, "weights": backbone.digest, "strides": list(backbone.strides)}
+    return {"format": FORMAT, "dataset": dataset, **shown, "channels": list(backbone.channels)}
+
+
+def check_manifest(folder: Path, wanted: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` if the features in ``folder`` are others than those that ``wanted`` describes."""
+    found = read_object(folder / "manifest.json")
+    other = [f"{key} is {found.get(key)}, expected {value}" for key, value in wanted.items() if found.get(key) != value]
+    if other:
+        raise ValueError(f"{folder} holds other features: {'; '.join(other)}; choose another place")
+
+
+def check_weights(folder: Path, dataset: str, backbone: str, weights: str | None) -> None:
+    """Raise ``ValueError`` if the features in ``folder`` are another data set's or come from other weights."""
+    found = read_object(folder / "manifest.json")
+    try:
+        opened = _opened(backbone, tuple(found["strides"]), weights)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{folder / 'manifest.json'} is damaged: it has no {error}") from error
+    check_manifest(folder, about(dataset, opened))
+
+
+@cache
+def _opened(backbone: str, strides: tuple[int, ...], weights: str | None) -> Backbone:
+    return open_backbone(backbone, strides, weights)
+
+
+def view_folder(folder: Path, part: str, scale: float, mirrored: bool) -> Path:
+    """Where the features of one part at one scale lie."""
+    return folder / part / f"scale-{scale:g}{'-mirrored' if mirrored else ''}"
+
+
+def pixel_digest(image: Float[Tensor, "3 h w"]) -> str:
+    """A digest of a picture's pixels in eight bits."""
+    return hashlib.sha256((image * 255).round().to(torch.uint8).numpy().tobytes()).hexdigest()[:16]
+
+
+def _extract_view(data: CrowdDataset, backbone: Backbone, folder: Path, scale: float, mirrored: bool) -> Any:
+    """Extract one part at one scale; yields for each image whether it was made now."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sizes = [resized(data.size_of(index), scale) for index in range(len(data))]
+    log = folder / "images.jsonl"
+    lines = read_lines(log)
+    for line, name, size in zip(lines, data.names, sizes, strict=False):
+        _check_line(line, name, size, folder)
+    if lines and len(lines) < len(data):
+        _check_pixels(lines[0], data[0], folder)
+    pixels = sum(height * width for height, width in sizes)
+    maps = []
+    for stride, channels in zip(backbone.strides, backbone.channels, strict=True):
+        path, shape = folder / f"stride-{stride}.npy", (pixels // stride**2, channels)
+        if not lines or not path.is_file():
+            open_memmap(path, mode="w+", dtype=np.float16, shape=shape).flush()
+            lines = []
+        maps.append(open_memmap(path, mode="r+"))
+        if maps[-1].shape != shape:
+            raise ValueError(f"{path} holds {maps[-1].shape}, expected {shape}: it is another data set's")
+    yield from (False for _ in lines)
+    network = backbone.to(memory_format=torch.channels_last)
+    starts = np.cumsum([0, *(height * width for height, width in sizes)])
+    with open(log, "r+" if log.is_file() else "w+", encoding="utf-8") as file:
+        file.truncate(sum(len(json.dumps(line)) + 1 for line in lines))  # without a line that was cut off
+        file.seek(0, 2)
+        for index in range(len(lines), len(data)):
+            sample = data[index]
+            image = F.interpolate(sample.image[None], size=sizes[index], mode="bilinear", antialias=True).clamp(0, 1)
+            image = image.flip(-1) if mirrored else image
+            with torch.inference_mode():
+                features = network(image.contiguous(memory_format=torch.channels_last))
+            for stride, kept, values in zip(backbone.strides, maps, features, strict=True):
+                start = starts[index] // stride**2
+                rows = values[0].permute(1, 2, 0).flatten(0, 1).half()
+                if not torch.isfinite(rows).all():
+                    raise ValueError(f"{sample.name}: features of stride {stride} do not fit half precision")
+                kept[start : start + len(rows)] = rows.numpy()
+            line = {"name": sample.name, "size": list(sizes[index]), "pixels": pixel_digest(sample.image)}
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            yield True
+    for kept in maps:
+        kept.flush()
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a log; what a killed writer left of a last one is left out."""
+    if not path.is_file():
+        return []
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if not text.endswith("\n"):
+            break
+        lines.append(json.loads(text))
+    return lines
+
+
+def _check_line(line: Mapping[str, Any], name: str, size: tuple[int, int], folder: Path) -> None:
+    if line["name"] != name or tuple(line["size"]) != size:
+        raise ValueError(
+            f"{folder} holds features of {line['name']} with (H, W) = {tuple(line['size'])} in the place of {name} "
+            f"with {size}: it is another data set's, or the images were resized in another way"
+        )
+
+
+def _check_pixels(line: Mapping[str, Any], sample: CrowdSample, folder: Path) -> None:
+    if line["pixels"] != pixel_digest(sample.image):
+        raise ValueError(f"{folder} holds features of another picture {sample.name}: its pixels have changed")
+
+
+class View:
+    """The kept features of one part at one scale.
+
+    Args:
+        folder: see :func:`view_folder`.
+        strides: those that are read, in rising order.
+
+    Raises:
+        FileNotFoundError: the part was not extracted at this scale.
+        ValueError: the extraction is not complete, or a file is damaged.
+    """
+
+    def __init__(self, folder: Path, strides: Sequence[int]) -> None:
+        self.folder, self.strides = folder, tuple(strides)
+        if not (folder / "images.jsonl").is_file():
+            raise FileNotFoundError(f"there are no features in {folder}; `workbench features` makes them")
+        lines = read_lines(folder / "images.jsonl")
+        self.lines = {line["name"]: line for line in lines}
+        ends = np.cumsum([math.prod(line["size"]) for line in lines])
+        self.starts = dict(zip(self.lines, [0, *ends.tolist()[:-1]], strict=True))
+        missing = [stride for stride in self.strides if not (folder / f"stride-{stride}.npy").is_file()]
+        if missing:
+            raise FileNotFoundError(
+                f"{folder} has no features of stride {missing[0]}, expected those of {self.strides}"
+            )
+        self.maps = {stride: np.load(folder / f"stride-{stride}.npy", mmap_mode="r") for stride in self.strides}
+        for stride, kept in self.maps.items():
+            if len(kept) != ends[-1] // stride**2:
+                raise ValueError(
+                    f"{folder} is not complete: {len(lines)} images are done; call `workbench features` again"
+                )
+
+    def size_of(self, name: str) -> tuple[int, int]:
+        """(H, W) of one picture at this scale."""
+        height, width = self.lines[name]["size"]
+        return height, width
+
+    def window(self, name: str, left: int, top: int, width: int, height: int) -> Float[Tensor, "c h w"]:
+        """The features of a window, whose sides and place are multiples of the largest stride.
+
+        Each finer stride's cells are moved into channels (``pixel_unshuffle``), so that all strides fit into one tensor
+        at the largest stride: the finest stride's channels come first.
+        """
+        size, coarsest = self.size_of(name), self.strides[-1]
+        parts = []
+        for stride, kept in self.maps.items():
+            start, across = self.starts[name] // stride**2, size[1] // stride
+            image = kept[start : start + size[0] // stride * across].reshape(-1, across, kept.shape[1])
+            cells = image[top // stride : (top + height) // stride, left // stride : (left + width) // stride]
+            values = torch.from_numpy(np.array(cells)).float().permute(2, 0, 1)
+            parts.append(F.pixel_unshuffle(values, coarsest // stride))
+        return torch.cat(parts)
+
+
+def mirror(features: Float[Tensor, "c h w"], channels: Sequence[int], strides: Sequence[int]) -> Tensor:
+    """The features of :meth:`View.window`, left and right exchanged."""
+    parts = features.split([count * (strides[-1] // s) ** 2 for count, s in zip(channels, strides, strict=True)])
+    factors = [strides[-1] // stride for stride in strides]
+    turned = [F.pixel_unshuffle(F.pixel_shuffle(part, k).flip(-1), k) for part, k in zip(parts, factors, strict=True)]
+    return torch.cat(turned)
+
+
+class FeatureImages(CrowdDataset):
+    """Whole pictures of another data set with their kept features; coordinates are those of the scale.
+
+    The picture itself is left out: a sample's image holds nothing but its size.
+
+    Args:
+        dataset: where points and names come from.
+        view: the features.
+    """
+
+    def __init__(self, dataset: CrowdDataset, view: View) -> None:
+        self.dataset, self.view = dataset, view
+        for name in dataset.names:
+            if name not in view.lines:
+                raise ValueError(f"{view.folder} has no features of {name}, expected those of every image")
+
+    @property
+    def names(self) -> list[str]:
+        """The images' names."""
+        return self.dataset.names
+
+    def size_of(self, index: int) -> tuple[int, int]:
+        """(H, W) of one picture at this scale."""
+        return self.view.size_of(self.names[self.at(index)])
+
+    def points(self, index: int) -> Float[Tensor, "n 2"]:
+        """The points in pixels of this scale."""
+        return resize(self.dataset.points(index), self.dataset.size_of(index), self.size_of(index))
+
+    def check(self) -> None:
+        """Check annotations, sizes, and the pixels of the first picture."""
+        self.dataset.check()
+        scaled = [self.view.lines[name] for name in self.names]
+        if len(self):
+            _check_pixels(scaled[0], self.dataset[0], self.view.folder)
+
+    def __getitem__(self, index: int) -> CrowdSample:
+        name, (height, width) = self.names[self.at(index)], self.size_of(index)
+        blank = torch.zeros(1).expand(3, height, width)
+        return CrowdSample(blank, self.points(index), name, features=self.view.window(name, 0, 0, width, height))
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class FeaturePatches(CrowdDataset):
+    """Patches of kept features, on the grid of the largest stride.
+
+    Asked by a :class:`~workbench.data.sample.Draw` as :class:`~workbench.data.patches.TrainingPatches` and
+    :class:`~workbench.data.patches.ImagePatches` are. A zoomed draw is cut from the nearest kept scale, about the same
+    centre. A patch at a fixed place that is asked by its number holds its picture, too, for samplers that hash it.
+
+    Args:
+        images: by scale, the first one that of :attr:`Kept.scale`.
+        size: (H, W) of a patch in pixels, multiples of the largest stride.
+        channels: of each stride.
+        per_image: patches of each image at fixed places; None for one at a new place each time.
+        seed: of the fixed places.
+        flip: mirror every second patch, by chance.
+        turned: by scale, the mirrored pictures; empty where the maps are mirrored instead.
+
+    Raises:
+        ValueError: the size is no multiple of the largest stride.
+    """
+
+    images: Mapping[float, FeatureImages] = field(kw_only=False)
+    size: tuple[int, int] = field(kw_only=False)
+    channels: tuple[int, ...]
+    per_image: int | None = None
+    seed: int = 0
+    flip: bool = True
+    turned: Mapping[float, FeatureImages] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.scale = next(iter(self.images))
+        self.base = self.images[self.scale]
+        self.strides = self.base.view.strides
+        self.patch_size = self.size
+        for side in self.size:
+            if side % self.strides[-1]:
+                raise ValueError(f"crop is {self.size}, expected multiples of the largest stride {self.strides[-1]}")
+        if self.per_image is not None:
+            check_whole(self.per_image, "per_image")
+        self._picture: tuple[int, CrowdSample] | None = None
+
+    @cached_property
+    def names(self) -> list[str]:  # type: ignore[override]
+        """Of the images; for instance ``IMG_7#2`` at fixed places."""
+        if self.per_image is None:
+            return self.base.names
+        return [f"{name}#{number}" for name in self.base.names for number in range(self.per_image)]
+
+    def points(self, index: int) -> Float[Tensor, "n 2"]:
+        """The people of the whole image, or of the patch at its fixed place."""
+        image, number = divmod(self.at(index), self.per_image or 1)
+        if self.per_image is None:
+            return self.base.points(image)
+        return self._cut(image, self.scale, self._place(image, self.scale, self._chances(image, number)))
+
+    def counts(self) -> list[int]:
+        """The number of people in every image, or every patch."""
+        return [len(self.points(index)) for index in range(len(self))]
+
+    def size_of(self, index: int) -> tuple[int, int]:
+        """(H, W) of the image, or of a patch at a fixed place."""
+        return self.patch_size if self.per_image is not None else self.base.size_of(index)
+
+    def __getitem__(self, item: int | Draw) -> CrowdSample:
+        draw = item if isinstance(item, Draw) else Draw(item, 0)
+        index = self.at(draw.index)
+        image, number = divmod(index, self.per_image or 1)
+        rng = np.random.default_rng([draw.seed, index])
+        mirrored = rng.random() < 0.5 and self.flip and isinstance(item, Draw)
+        chosen = list(self.images)[int(rng.random() * len(self.images))] if isinstance(item, Draw) else self.scale
+        if draw.zoom != 1:
+            chosen = min(self.images, key=lambda scale: abs(math.log(scale * draw.zoom / self.scale)))
+        chances = rng.random(2) if self.per_image is None else self._chances(image, number)
+        return self._patch(image, chosen, chances, mirrored, picture=self.per_image is not None and item is not draw)
+
+    def _chances(self, image: int, number: int) -> Float[np.ndarray, "2"]:
+        return np.random.default_rng([self.seed, image, number]).random(2)
+
+    def _place(self, image: int, scale: float, chances: Float[np.ndarray, "2"]) -> tuple[int, int, int, int]:
+        """left, top, width and height at ``scale``: the centre of the place at the first scale is kept."""
+        sizes = zip(self.base.size_of(image), self.size, self.images[scale].size_of(image), chances[::-1], strict=True)
+        (top, height), (left, width) = (self._placed(*one, scale == self.scale) for one in sizes)
+        return left, top, width, height
+
+    def _placed(self, base: int, patch: int, most: int, chance: float, own: bool) -> tuple[int, int]:
+        """Start and side of a patch along one axis: ``base`` pixels at the first scale, ``most`` at the wanted one."""
+        grid = self.strides[-1]
+        side = min(patch, most)
+        start = int(chance * (max(base - patch, 0) // grid + 1)) * grid
+        if not own:
+            centre = (start + min(patch, base) / 2) * most / base
+            start = round((centre - side / 2) / grid) * grid
+        return min(max(start, 0), most - side), side
+
+    def _cut(self, image: int, scale: float, window: tuple[int, int, int, int]) -> Float[Tensor, "m 2"]:
+        left, top, width, height = window
+        size = self.images[scale].size_of(image)
+        reach = width + (left + width == size[1]), height + (top + height == size[0])
+        return crop(self.images[scale].points(image), left, top, *reach)
+
+    def _patch(self, image: int, scale: float, chances: Any, mirrored: bool, *, picture: bool) -> CrowdSample:
+        images = self.images[scale]
+        left, _, width, height = window = self._place(image, scale, chances)
+        points, name = self._cut(image, scale, window), images.names[image]
+        if not mirrored:
+            features = images.view.window(name, *window)
+        elif self.turned:
+            features = self.turned[scale].view.window(name, images.size_of(image)[1] - left - width, *window[1:])
+        else:
+            features = mirror(images.view.window(name, *window), self.channels, self.strides)
+        points = flip(points, width) if mirrored else points
+        below, right = (
+            (want - have) // self.strides[-1] for want, have in zip(self.size, (height, width), strict=True)
+        )
+        features = F.pad(features, (0, right, 0, below))
+        pixels = torch.zeros(1).expand(3, *self.size)
+        if picture:
+            if self._picture is None or self._picture[0] != image:
+                whole = images.dataset[image]
+                self._picture = image, resize_sample(whole, images.size_of(image))
+            cut = crop_sample(self._picture[1], *window).image
+            pixels = F.pad(cut, (0, self.size[1] - width, 0, self.size[0] - height))
+        return CrowdSample(pixels, points, name, features=features)
+
+
+def some_features(patches: CrowdDataset, samples: int = 64) -> Float[Tensor, "b c h w"]:
+    """The features of evenly spread training patches, for the mean and spread of each channel."""
+    return torch.stack([patches[Draw(rank * len(patches) // samples, rank)].shown for rank in range(samples)])  # type: ignore[index]
