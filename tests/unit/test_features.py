@@ -7,9 +7,11 @@ import timm
 import torch
 
 from workbench.data import open_dataset
+from workbench.data.patches import TrainingPatches
 from workbench.data.sample import Draw
 from workbench.models import build_model
 from workbench.models.backbones import WHEELS, Backbone, by_order, open_backbone, wheel_file
+from workbench.training import feature_patches as shown
 from workbench.training import features as kept
 from workbench.training.experiment import configure, open_model, run_experiment
 
@@ -60,11 +62,12 @@ def patches(place, *, scales=(1.0,), turned=False, **options):
 
     def images(mirrored):
         views = {s: kept.View(kept.view_folder(folder_of(place), "trainval", s, mirrored), STRIDES) for s in scales}
-        return {scale: kept.FeatureImages(data, view) for scale, view in views.items()}
+        return {scale: shown.FeatureImages(data, view) for scale, view in views.items()}
 
     channels = Backbone(NAME, STRIDES).channels
     sides = {"turned": images(True)} if turned else {}
-    return kept.FeaturePatches(images(False), (64, 64), channels=channels, **sides, **options)
+    kind = shown.FixedFeaturePatches if "per_image" in options else shown.FeaturePatches
+    return kind(images(False), (64, 64), channels=channels, **sides, **options)
 
 
 def test_a_model_counts_the_same_from_images_and_from_kept_features(place, weights):
@@ -86,7 +89,7 @@ def test_a_backbone_that_is_trained_belongs_to_the_model(weights):
 
 def test_standardised_features_have_mean_0_and_variance_1(place, weights):
     model = build_model("frozen", backbone=NAME, weights_of=weights)
-    batch = kept.some_features(patches(place), 16)
+    batch = shown.some_features(patches(place), 16)
     model.standardise(batch)
     model.standardise(batch)  # from the features as they are, not as they were made
     for x in model.stages(batch):
@@ -99,7 +102,7 @@ def test_a_patch_holds_the_cells_and_the_people_of_its_window(place):
     whole = own.base[2].features
     for number in range(3):
         sample = own[6 + number]
-        left, top, width, height = own._place(2, 1.0, own._chances(2, number))
+        left, top, width, height = own.place(6 + number, 1.0)
         assert (width, height) == (64, 64)
         assert left % 16 == top % 16 == 0
         rows, columns = slice(top // 16, top // 16 + 4), slice(left // 16, left // 16 + 4)
@@ -131,6 +134,8 @@ def test_a_zoomed_draw_shows_the_nearest_scale_about_the_same_centre(place):
     assert far.features.shape == near.features.shape
     assert len(far.points) > len(near.points)  # a small scene at half its size fits the patch whole
     assert len(far.points) == len(own.base.points(0))
+    assert own.counts(2.0)[1] == len(far.points)
+    assert own.counts() == [len(own.points(index)) for index in range(len(own))]
 
 
 def test_points_follow_the_scale(place):
@@ -171,8 +176,8 @@ def test_a_killed_extraction_goes_on_and_does_nothing_twice(tmp_path, weights):
             log.write('{"name": "half a li')  # as a killed writer leaves it
     before = counter.calls
     done = kept.extract(parts, counter, killed, dataset="scenes")
-    assert (done.made, done.found) == (counter.calls - before, 10 - (counter.calls - before))
-    assert done.found == 7
+    assert (done.made, done.found) == (counter.calls - before, 7)
+    assert done.made + done.found == done.images == len(parts["trainval"])
     for path in ("stride-8.npy", "stride-16.npy", "images.jsonl"):
         one, other = (folder / "trainval" / "scale-1" / path for folder in (whole, killed))
         assert one.read_bytes() == other.read_bytes(), path
@@ -187,12 +192,15 @@ def test_other_weights_other_pictures_and_unfinished_features_are_refused(tmp_pa
     torch.save(timm.create_model(NAME).state_dict(), other)
     with pytest.raises(ValueError, match="holds other features: weights is"):
         run_experiment(config(place, str(other)), tmp_path / "a")
-    moved = {**SCENES, "seed": 4}
+    with pytest.raises(ValueError, match="has no features of small-4-"):
+        run_experiment(config(place, weights, dataset_options={**SCENES, "seed": 4}), tmp_path / "b")
+    images = patches(place).base
+    images.dataset = TrainingPatches(images.dataset, 128, grey=1.0)  # pictures of the same names, without their colours
     with pytest.raises(ValueError, match="another picture"):
-        run_experiment(config(place, weights, dataset_options=moved), tmp_path / "b")
+        images.check()
     with pytest.raises(FileNotFoundError, match="workbench features"):
         run_experiment(config(str(tmp_path), weights), tmp_path / "c")
-    with pytest.raises(FileNotFoundError, match="scale-0.25"):
+    with pytest.raises(FileNotFoundError, match=r"scale-0\.25"):
         run_experiment(config(place, weights, features={"place": place, "scale": 0.25}), tmp_path / "d")
     with pytest.raises(ValueError, match="expected a model on a frozen backbone"):
         config(place, weights, model="mcnn", model_options={})
@@ -230,9 +238,9 @@ def test_a_training_on_kept_features_resumes_and_counts_images(tmp_path, place, 
     test = open_dataset("scenes", split="test", **SCENES)
     counted = {row[0]: row[2] for row in whole.tables[0].rows}
     for index in range(2):
-        count = float(model(test[index].image[None]).sum())
+        count = float(model(test[index].image[None]).detach().sum())
         assert count == pytest.approx(counted[test.names[index]], rel=5e-3)
-    for sampler, options in (("ladp", {"groups": 2}), ("lada", {})):
+    for sampler, options in (("ladp", {"groups": 2}), ("lada", {}), ("offline", {"groups": 2})):
         run = config(place, weights, sampler=sampler, sampler_options=options, per_image=2, epochs=1)
         assert run_experiment(run, tmp_path / sampler).metrics["mae"] >= 0
 

@@ -157,7 +157,7 @@ class Frozen(OnFeatures):
         for part in (self.entries, self.columns, self.head):
             initialise(part)
         for layer in self.entries:  # the sum of so many convolutions
-            layer.weight.data.div_(len(self.channels) ** 0.5)
+            layer.get_parameter("weight").data.div_(len(self.channels) ** 0.5)
 
     def features_to_map(self, images: Tensor) -> Tensor:
         """The sum of the strides' features, the columns side by side, one 1 x 1 convolution."""

@@ -25,15 +25,8 @@ from workbench.models import CountingModel, build_model
 from workbench.models.frozen import OnFeatures
 from workbench.registry import check_options, look_up
 from workbench.sampling import SAMPLERS, build_sampler
-from workbench.training.features import (
-    FeatureImages,
-    FeaturePatches,
-    Kept,
-    View,
-    check_weights,
-    kept_folder,
-    view_folder,
-)
+from workbench.training.feature_patches import FeatureImages, FeaturePatches, FixedFeaturePatches
+from workbench.training.features import Kept, View, check_weights, kept_folder, view_folder
 from workbench.training.objective import build_objective
 
 Side = Annotated[int, Field(ge=16)]
@@ -247,15 +240,11 @@ def feature_patches(dataset: CrowdDataset, config: Config) -> FeaturePatches:
     if config.features.mirrored:
         turned = {scale: kept_images(dataset, config, scale=scale, mirrored=True) for scale in scales}
     size = config.crop or fitting_side(images[config.features.scale], 192)
-    return FeaturePatches(
-        images,
-        size if isinstance(size, tuple) else (size, size),
-        channels=_frozen(config).channels,
-        per_image=config.per_image,
-        seed=config.seed,
-        flip=config.flip,
-        turned=turned,
-    )
+    options: dict[str, Any] = {"channels": _frozen(config).channels, "flip": config.flip, "turned": turned}
+    side = size if isinstance(size, tuple) else (size, size)
+    if config.per_image is None:
+        return FeaturePatches(images, side, **options)
+    return FixedFeaturePatches(images, side, per_image=config.per_image, seed=config.seed, **options)
 
 
 def kept_images(

@@ -42,7 +42,7 @@ from workbench.training.config import (
     training_sampler,
 )
 from workbench.training.evaluation import Counted, evaluate, scores
-from workbench.training.features import some_features
+from workbench.training.feature_patches import some_features
 from workbench.training.health import Trivial
 from workbench.training.loop import Step, build_optimizer, build_schedule, fit, mean_density
 from workbench.training.objective import build_objective

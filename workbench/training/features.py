@@ -17,8 +17,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,16 +29,14 @@ from numpy.lib.format import open_memmap
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from workbench.checks import check_positive, check_whole
+from workbench.checks import check_positive
 from workbench.data.dataset import CrowdDataset
 from workbench.data.files.folders import default_place
-from workbench.data.sample import CrowdSample, Draw
-from workbench.data.transforms import crop_sample, resize_sample
+from workbench.data.sample import CrowdSample
 from workbench.io.files import write_json
 from workbench.io.lock import own_folder
 from workbench.io.text import read_object
 from workbench.models.backbones import Backbone, open_backbone
-from workbench.points import crop, flip, resize
 
 MULTIPLE = 32
 """Sides of the resized pictures are multiples of this: the largest stride of the usual backbones."""
@@ -206,7 +203,7 @@ def _extract_view(data: CrowdDataset, backbone: Backbone, folder: Path, scale: f
     for line, name, size in zip(lines, data.names, sizes, strict=False):
         _check_line(line, name, size, folder)
     if lines and len(lines) < len(data):
-        _check_pixels(lines[0], data[0], folder)
+        check_pixels(lines[0], data[0], folder)
     pixels = sum(height * width for height, width in sizes)
     maps = []
     for stride, channels in zip(backbone.strides, backbone.channels, strict=True):
@@ -263,7 +260,8 @@ def _check_line(line: Mapping[str, Any], name: str, size: tuple[int, int], folde
         )
 
 
-def _check_pixels(line: Mapping[str, Any], sample: CrowdSample, folder: Path) -> None:
+def check_pixels(line: Mapping[str, Any], sample: CrowdSample, folder: Path) -> None:
+    """Raise ``ValueError`` unless the features of ``line`` came from the picture of ``sample``."""
     if line["pixels"] != pixel_digest(sample.image):
         raise ValueError(f"{folder} holds features of another picture {sample.name}: its pixels have changed")
 
@@ -328,175 +326,3 @@ def mirror(features: Float[Tensor, "c h w"], channels: Sequence[int], strides: S
     factors = [strides[-1] // stride for stride in strides]
     turned = [F.pixel_unshuffle(F.pixel_shuffle(part, k).flip(-1), k) for part, k in zip(parts, factors, strict=True)]
     return torch.cat(turned)
-
-
-class FeatureImages(CrowdDataset):
-    """Whole pictures of another data set with their kept features; coordinates are those of the scale.
-
-    The picture itself is left out: a sample's image holds nothing but its size.
-
-    Args:
-        dataset: where points and names come from.
-        view: the features.
-    """
-
-    def __init__(self, dataset: CrowdDataset, view: View) -> None:
-        self.dataset, self.view = dataset, view
-        for name in dataset.names:
-            if name not in view.lines:
-                raise ValueError(f"{view.folder} has no features of {name}, expected those of every image")
-
-    @property
-    def names(self) -> list[str]:
-        """The images' names."""
-        return self.dataset.names
-
-    def size_of(self, index: int) -> tuple[int, int]:
-        """(H, W) of one picture at this scale."""
-        return self.view.size_of(self.names[self.at(index)])
-
-    def points(self, index: int) -> Float[Tensor, "n 2"]:
-        """The points in pixels of this scale."""
-        return resize(self.dataset.points(index), self.dataset.size_of(index), self.size_of(index))
-
-    def check(self) -> None:
-        """Check annotations, sizes, and the pixels of the first picture."""
-        self.dataset.check()
-        scaled = [self.view.lines[name] for name in self.names]
-        if len(self):
-            _check_pixels(scaled[0], self.dataset[0], self.view.folder)
-
-    def __getitem__(self, index: int) -> CrowdSample:
-        name, (height, width) = self.names[self.at(index)], self.size_of(index)
-        blank = torch.zeros(1).expand(3, height, width)
-        return CrowdSample(blank, self.points(index), name, features=self.view.window(name, 0, 0, width, height))
-
-
-@dataclass(kw_only=True, eq=False, repr=False)
-class FeaturePatches(CrowdDataset):
-    """Patches of kept features, on the grid of the largest stride.
-
-    Asked by a :class:`~workbench.data.sample.Draw` as :class:`~workbench.data.patches.TrainingPatches` and
-    :class:`~workbench.data.patches.ImagePatches` are. A zoomed draw is cut from the nearest kept scale, about the same
-    centre. A patch at a fixed place that is asked by its number holds its picture, too, for samplers that hash it.
-
-    Args:
-        images: by scale, the first one that of :attr:`Kept.scale`.
-        size: (H, W) of a patch in pixels, multiples of the largest stride.
-        channels: of each stride.
-        per_image: patches of each image at fixed places; None for one at a new place each time.
-        seed: of the fixed places.
-        flip: mirror every second patch, by chance.
-        turned: by scale, the mirrored pictures; empty where the maps are mirrored instead.
-
-    Raises:
-        ValueError: the size is no multiple of the largest stride.
-    """
-
-    images: Mapping[float, FeatureImages] = field(kw_only=False)
-    size: tuple[int, int] = field(kw_only=False)
-    channels: tuple[int, ...]
-    per_image: int | None = None
-    seed: int = 0
-    flip: bool = True
-    turned: Mapping[float, FeatureImages] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.scale = next(iter(self.images))
-        self.base = self.images[self.scale]
-        self.strides = self.base.view.strides
-        self.patch_size = self.size
-        for side in self.size:
-            if side % self.strides[-1]:
-                raise ValueError(f"crop is {self.size}, expected multiples of the largest stride {self.strides[-1]}")
-        if self.per_image is not None:
-            check_whole(self.per_image, "per_image")
-        self._picture: tuple[int, CrowdSample] | None = None
-
-    @cached_property
-    def names(self) -> list[str]:  # type: ignore[override]
-        """Of the images; for instance ``IMG_7#2`` at fixed places."""
-        if self.per_image is None:
-            return self.base.names
-        return [f"{name}#{number}" for name in self.base.names for number in range(self.per_image)]
-
-    def points(self, index: int) -> Float[Tensor, "n 2"]:
-        """The people of the whole image, or of the patch at its fixed place."""
-        image, number = divmod(self.at(index), self.per_image or 1)
-        if self.per_image is None:
-            return self.base.points(image)
-        return self._cut(image, self.scale, self._place(image, self.scale, self._chances(image, number)))
-
-    def counts(self) -> list[int]:
-        """The number of people in every image, or every patch."""
-        return [len(self.points(index)) for index in range(len(self))]
-
-    def size_of(self, index: int) -> tuple[int, int]:
-        """(H, W) of the image, or of a patch at a fixed place."""
-        return self.patch_size if self.per_image is not None else self.base.size_of(index)
-
-    def __getitem__(self, item: int | Draw) -> CrowdSample:
-        draw = item if isinstance(item, Draw) else Draw(item, 0)
-        index = self.at(draw.index)
-        image, number = divmod(index, self.per_image or 1)
-        rng = np.random.default_rng([draw.seed, index])
-        mirrored = rng.random() < 0.5 and self.flip and isinstance(item, Draw)
-        chosen = list(self.images)[int(rng.random() * len(self.images))] if isinstance(item, Draw) else self.scale
-        if draw.zoom != 1:
-            chosen = min(self.images, key=lambda scale: abs(math.log(scale * draw.zoom / self.scale)))
-        chances = rng.random(2) if self.per_image is None else self._chances(image, number)
-        return self._patch(image, chosen, chances, mirrored, picture=self.per_image is not None and item is not draw)
-
-    def _chances(self, image: int, number: int) -> Float[np.ndarray, "2"]:
-        return np.random.default_rng([self.seed, image, number]).random(2)
-
-    def _place(self, image: int, scale: float, chances: Float[np.ndarray, "2"]) -> tuple[int, int, int, int]:
-        """left, top, width and height at ``scale``: the centre of the place at the first scale is kept."""
-        sizes = zip(self.base.size_of(image), self.size, self.images[scale].size_of(image), chances[::-1], strict=True)
-        (top, height), (left, width) = (self._placed(*one, scale == self.scale) for one in sizes)
-        return left, top, width, height
-
-    def _placed(self, base: int, patch: int, most: int, chance: float, own: bool) -> tuple[int, int]:
-        """Start and side of a patch along one axis: ``base`` pixels at the first scale, ``most`` at the wanted one."""
-        grid = self.strides[-1]
-        side = min(patch, most)
-        start = int(chance * (max(base - patch, 0) // grid + 1)) * grid
-        if not own:
-            centre = (start + min(patch, base) / 2) * most / base
-            start = round((centre - side / 2) / grid) * grid
-        return min(max(start, 0), most - side), side
-
-    def _cut(self, image: int, scale: float, window: tuple[int, int, int, int]) -> Float[Tensor, "m 2"]:
-        left, top, width, height = window
-        size = self.images[scale].size_of(image)
-        reach = width + (left + width == size[1]), height + (top + height == size[0])
-        return crop(self.images[scale].points(image), left, top, *reach)
-
-    def _patch(self, image: int, scale: float, chances: Any, mirrored: bool, *, picture: bool) -> CrowdSample:
-        images = self.images[scale]
-        left, _, width, height = window = self._place(image, scale, chances)
-        points, name = self._cut(image, scale, window), images.names[image]
-        if not mirrored:
-            features = images.view.window(name, *window)
-        elif self.turned:
-            features = self.turned[scale].view.window(name, images.size_of(image)[1] - left - width, *window[1:])
-        else:
-            features = mirror(images.view.window(name, *window), self.channels, self.strides)
-        points = flip(points, width) if mirrored else points
-        below, right = (
-            (want - have) // self.strides[-1] for want, have in zip(self.size, (height, width), strict=True)
-        )
-        features = F.pad(features, (0, right, 0, below))
-        pixels = torch.zeros(1).expand(3, *self.size)
-        if picture:
-            if self._picture is None or self._picture[0] != image:
-                whole = images.dataset[image]
-                self._picture = image, resize_sample(whole, images.size_of(image))
-            cut = crop_sample(self._picture[1], *window).image
-            pixels = F.pad(cut, (0, self.size[1] - width, 0, self.size[0] - height))
-        return CrowdSample(pixels, points, name, features=features)
-
-
-def some_features(patches: CrowdDataset, samples: int = 64) -> Float[Tensor, "b c h w"]:
-    """The features of evenly spread training patches, for the mean and spread of each channel."""
-    return torch.stack([patches[Draw(rank * len(patches) // samples, rank)].shown for rank in range(samples)])  # type: ignore[index]
