@@ -9,7 +9,7 @@ import typer
 from workbench.commands.output import Json, LiveLine, assignments, near, parse, print_json, settings
 
 if TYPE_CHECKING:
-    from workbench.training.features import Done
+    from workbench.training.features import Extracted
 
 
 def features(
@@ -50,7 +50,7 @@ def features(
         return
     line, begun = LiveLine(err=True, every=30.0, watched=0.2), time.monotonic()
 
-    def progress(done: "Done") -> None:
+    def progress(done: "Extracted") -> None:
         left = (time.monotonic() - begun) / max(done.made, 1) * (done.images - done.made - done.found)
         ended = done.made + done.found == done.images
         line.show(lambda: f"{done.made + done.found} of {done.images} images, {left / 60:.1f} minutes left", last=ended)

