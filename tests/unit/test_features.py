@@ -7,13 +7,14 @@ import timm
 import torch
 
 from workbench.data import open_dataset
+from workbench.data.files.resizing import resize_rule
 from workbench.data.patches import TrainingPatches
 from workbench.data.sample import Draw
 from workbench.models import build_model
 from workbench.models.backbones import WHEELS, Backbone, by_order, open_backbone, wheel_file
 from workbench.training import feature_patches as shown
 from workbench.training import features as kept
-from workbench.training.experiment import configure, open_model, run_experiment
+from workbench.training.experiment import configure, open_model, run_experiment, trained_resize
 
 STRIDES = (8, 16)
 NAME = "test_efficientnet"
@@ -182,6 +183,43 @@ def test_a_killed_extraction_goes_on_and_does_nothing_twice(tmp_path, weights):
         one, other = (folder / "trainval" / "scale-1" / path for folder in (whole, killed))
         assert one.read_bytes() == other.read_bytes(), path
     assert kept.extract(parts, counter, killed, dataset="scenes").made == 0
+
+
+@pytest.mark.pipeline
+def test_features_of_a_lost_file_are_computed_again(tmp_path, weights):
+    """A kill after the lost file was created anew leaves no line that stands for its empty rows."""
+    parts = {"trainval": open_dataset("scenes", split="trainval", **SCENES)}
+    backbone = open_backbone(NAME, STRIDES, weights)
+    kept.extract(parts, backbone, tmp_path, dataset="scenes")
+    view = tmp_path / "trainval" / "scale-1"
+    before = (view / "stride-16.npy").read_bytes()
+    (view / "stride-16.npy").unlink()
+
+    class Killed(Backbone):
+        def forward(self, images):
+            raise KeyboardInterrupt
+
+    dying = Killed(NAME, STRIDES)
+    dying.load(weights)
+    with pytest.raises(KeyboardInterrupt):
+        kept.extract(parts, dying.eval(), tmp_path, dataset="scenes")
+    with pytest.raises(FileNotFoundError, match="workbench features"):
+        kept.View(view, STRIDES)
+    assert kept.extract(parts, backbone, tmp_path, dataset="scenes").found == 0
+    assert (view / "stride-16.npy").read_bytes() == before
+    log = view / "images.jsonl"
+    log.write_text(log.read_text().replace('"name"', "name", 1))
+    with pytest.raises(ValueError, match=r"images\.jsonl is damaged in line 1"):
+        kept.View(view, STRIDES)
+
+
+def test_other_pictures_are_resized_as_those_of_the_features_were(place, weights):
+    """100 x 210 pixels; by 96 / 210 they become 46 x 96."""
+    for scale, options, size in ((0.5, {}, (64, 96)), (1.0, {"resize": "longest:96"}, (32, 96))):
+        features = {"place": place, "scale": scale}
+        run = config(place, weights, dataset="folder", dataset_options=options, features=features)
+        assert resize_rule(trained_resize(run))((100, 210)) == size
+    assert trained_resize(config(place, weights, features=None)) == "none"
 
 
 @pytest.mark.pipeline

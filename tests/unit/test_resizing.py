@@ -24,6 +24,8 @@ from workbench.data.transforms import resize_sample
         ("multiple:16", (37, 53), (32, 48)),
         ("multiple:16", (40, 3), (48, 16)),
         ("exact:480x640", (1, 9), (480, 640)),
+        ("scale:0.5", (37, 53), (18, 26)),
+        ("scale:1.5, multiple:32", (50, 100), (64, 160)),
         ("longest:100, multiple:16", (300, 400), (80, 96)),
     ],
 )

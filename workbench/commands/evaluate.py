@@ -47,10 +47,11 @@ def evaluate(
     own = dataset is None or (dataset == config.dataset and root is None)
     name = config.dataset if dataset is None else dataset
     options = dict(config.dataset_options) if own else {}
-    options |= assignments(parameter, parse)
-    rule = trained_resize(config) if resize is None else resize
-    if resize is not None or (rule != "none" and "resize" not in options):
+    if (rule := trained_resize(config)) != "none":
         options["resize"] = rule
+    options |= assignments(parameter, parse)
+    if resize is not None:
+        options["resize"] = resize
     check_options(DATASETS, name, "dataset", options)
     place = {"dataset": name, "root": root or (config.root if own else None), "dataset_options": options}
     data = open_split(config.model_copy(update=place), split)

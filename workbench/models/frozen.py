@@ -17,11 +17,11 @@ HEADS = ("plain", "columns")
 
 
 class OnFeatures(CountingModel):
-    """What models on a backbone's features share: images or kept features in, standardised features out.
+    """The base of models on a backbone's features: takes images or kept features, standardises the features.
 
     Kept features are one tensor at the largest stride: the cells of each finer stride lie in its channels
-    (``pixel_unshuffle``), the finest stride's first. A frozen backbone is opened when the first image comes, and its
-    weights are no part of the model's: a file of the model holds the head alone.
+    (``pixel_unshuffle``), the finest stride's first. A frozen backbone is opened with the first image. Its weights do
+    not belong to the model: a file of the model holds the head alone.
     """
 
     centre: Tensor
@@ -40,7 +40,7 @@ class OnFeatures(CountingModel):
         self.backbone = None if freeze else open_backbone(backbone, strides, weights)
         if self.backbone is not None:
             self.backbone.requires_grad_(True)
-        self.frozen: dict[str, Backbone] = {}  # no module of this one: not moved, trained or saved with it
+        self.frozen: dict[str, Backbone] = {}  # in a dict, so that it is not moved, trained or saved with this module
         self.register_buffer("centre", torch.zeros(sum(self.channels)))
         self.register_buffer("spread", torch.ones(sum(self.channels)))
 
@@ -78,8 +78,8 @@ class OnFeatures(CountingModel):
     def standardise(self, features: Float[Tensor, "b c h w"]) -> None:
         """Shift and scale each channel so that it has mean 0 and variance 1 over ``features``, which were kept.
 
-        The channels of a backbone differ in their spread by more than a factor of ten, and a head that takes them as
-        they are learns from the widest ones first.
+        The spreads of a backbone's channels differ by more than a factor of ten. A head on the plain features would
+        learn from the widest channels first.
         """
         self.centre.zero_()
         self.spread.fill_(1)
@@ -92,7 +92,7 @@ class OnFeatures(CountingModel):
         return images
 
     def covered(self, images: Tensor) -> Tensor:
-        """A tensor of the pictures' size, for cutting maps to it; kept features cover their pictures wholly."""
+        """A tensor of the pictures' size, to which maps are cut; kept features cover their pictures exactly."""
         if images.shape[1] == 3:
             return images
         height, width = (side * self.strides[-1] for side in images.shape[-2:])
@@ -102,11 +102,11 @@ class OnFeatures(CountingModel):
 class Frozen(OnFeatures):
     """A small head on the features of a frozen backbone.
 
-    The features of each stride go through a 1 x 1 convolution, are enlarged to the head's stride and added. The sum is
-    that of one 1 x 1 convolution over all features side by side, at a fraction of its time. Then comes the head:
+    The features of each stride go through a 1 x 1 convolution, are resized to the head's stride and added. This equals
+    one 1 x 1 convolution of all resized features, at a fraction of its time. Then comes the head:
 
     - "plain": a ReLU, 3 x 3, 3 x 3 with dilation 2, 1 x 1;
-    - "columns": after MCNN three columns beside each other, of two 3 x 3 convolutions with dilation 1, 2 and 3.
+    - "columns": three parallel columns as in MCNN, each of two 3 x 3 convolutions, with dilation 1, 2 and 3.
 
     Args:
         backbone: timm's name of a model that has ``features_only``.
@@ -115,7 +115,7 @@ class Frozen(OnFeatures):
         stride: of the density map; not below the finest of ``strides`` divided by 2.
         head: "plain" or "columns".
         width: factor on the numbers of channels 96, 64 and 64.
-        dropout: share of the channels after the first convolution that a training step leaves out.
+        dropout: probability that a channel after the first convolution is set to zero in a training step.
         activation: see :class:`~workbench.models.base.CountingModel`.
         freeze: False trains the backbone with the head, from images.
     """
@@ -156,7 +156,7 @@ class Frozen(OnFeatures):
         self.head = nn.Conv2d(channels, 1, 1)
         for part in (self.entries, self.columns, self.head):
             initialise(part)
-        for layer in self.entries:  # the sum of so many convolutions
+        for layer in self.entries:  # keeps the variance of the sum
             layer.get_parameter("weight").data.div_(len(self.channels) ** 0.5)
 
     def features_to_map(self, images: Tensor) -> Tensor:

@@ -43,6 +43,7 @@ from workbench.training.config import (
 )
 from workbench.training.evaluation import Counted, evaluate, scores
 from workbench.training.feature_patches import some_features
+from workbench.training.features import kept_rule
 from workbench.training.health import Trivial
 from workbench.training.loop import Step, build_optimizer, build_schedule, fit, mean_density
 from workbench.training.objective import build_objective
@@ -319,4 +320,6 @@ def open_trained(path: str | Path) -> tuple[CountingModel, Config]:
 
 def trained_resize(config: Config) -> str:
     """The rule by which images were resized for a training: other pictures must be resized by it, too."""
-    return str(config.dataset_options.get("resize", "none"))
+    own = config.dataset_options.get("resize")
+    rules = [str(own)] if own else []
+    return ",".join(rules if config.features is None else [*rules, kept_rule(config.features.scale)]) or "none"

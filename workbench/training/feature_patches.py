@@ -1,4 +1,4 @@
-"""Images and patches of kept features: what a training on a frozen backbone is shown in the pictures' place."""
+"""Images and patches of kept features: a training on a frozen backbone takes them in the place of pictures."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from workbench.training.features import View, check_pixels, mirror
 class FeatureImages(CrowdDataset):
     """Whole pictures of another data set with their kept features; coordinates are those of the scale.
 
-    The picture itself is left out: a sample's image holds nothing but its size.
+    The picture itself is left out: a sample's image is blank, of the right size.
 
     Args:
         dataset: where points and names come from.
@@ -66,7 +66,7 @@ class FeaturePatches(CrowdDataset):
     """Random patches of kept features, on the grid of the largest stride.
 
     Asked by a :class:`~workbench.data.sample.Draw`, as :class:`~workbench.data.patches.TrainingPatches` is. The scale
-    is one of ``images``, each as likely as the others. What reaches over the picture's border is padded with zeros.
+    is one of ``images``, each as likely as the others. A patch that is larger than the picture is padded with zeros.
 
     Args:
         images: the pictures at each scale, the first one that of :attr:`~workbench.training.features.Kept.scale`.
@@ -161,8 +161,8 @@ class FixedFeaturePatches(FeaturePatches, FixedPatches):
     """The same number of patches of kept features from every image, at fixed places.
 
     Asked by a :class:`~workbench.data.sample.Draw`, as :class:`~workbench.data.patches.ImagePatches` is. A zoomed draw
-    is cut from the nearest kept scale, about the same centre. A patch that is asked by its number holds its picture,
-    too, for samplers that hash it.
+    is cut from the nearest kept scale, about the same centre. A patch that is asked for by its number holds its
+    pixels, too, for samplers that hash them.
 
     Args:
         per_image: patches from each image.
@@ -220,7 +220,7 @@ class FixedFeaturePatches(FeaturePatches, FixedPatches):
 
     def picture(self, image: int, window: Window) -> Float[Tensor, "3 h w"]:
         """The part of the picture that a window at the first scale shows."""
-        if self._picture is None or self._picture[0] != image:  # the patches of one image are asked one after another
+        if self._picture is None or self._picture[0] != image:  # samplers ask for the patches of one image in turn
             self._picture = image, resize_sample(self.base.dataset[image], self.base.size_of(image))
         cut = crop_sample(self._picture[1], *window).image
         return F.pad(cut, (0, self.size[1] - cut.shape[2], 0, self.size[0] - cut.shape[1]))

@@ -3,20 +3,20 @@
 The folder of one data set and one backbone holds::
 
     manifest.json                          data set, backbone, digest of its weights, strides and channels
-    trainval/scale-0.5/images.jsonl        a line an image that is done: its name, size, and a digest of its pixels
+    trainval/scale-0.5/images.jsonl        one line for each finished image: name, size, digest of its pixels
     trainval/scale-0.5/stride-8.npy        (cells, channels), half precision: the images one after another, row by row
-    trainval/scale-0.5-mirrored/...        the same of the mirrored images
+    trainval/scale-0.5-mirrored/...        the same for the mirrored images
 
-Each picture is resized to the multiples of 32 pixels next to ``scale`` times its sides, so that every cell lies within
-it. A stopped extraction goes on after the last image that has its line. Files are read as memory maps; nothing is
-pickled.
+Each side of a picture is multiplied by ``scale`` and rounded to a multiple of 32 pixels, so that every cell lies within
+the picture. A stopped extraction goes on after the last image that has its line. Files are read as memory maps; nothing
+is pickled.
 """
 
 import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,7 +32,9 @@ from torch import Tensor
 from workbench.checks import check_positive
 from workbench.data.dataset import CrowdDataset
 from workbench.data.files.folders import default_place
+from workbench.data.files.resizing import resize_rule
 from workbench.data.sample import CrowdSample
+from workbench.data.transforms import resize_sample
 from workbench.io.files import write_json
 from workbench.io.lock import own_folder
 from workbench.io.text import read_object
@@ -44,11 +46,11 @@ MANIFEST_FORMAT = 1
 
 
 class Kept(BaseModel):
-    """The kept features that a training takes.
+    """Which kept features a training uses.
 
     Attributes:
-        scale: of the pictures that are trained and scored; coordinates are in pixels of this size.
-        zooms: scales of further pictures that patches are cut from, each as likely as ``scale``.
+        scale: of the pictures in training and scoring; crops, widths and radii are in pixels at this scale.
+        zooms: further scales from which training patches are cut, each as likely as ``scale``.
         mirrored: whether mirrored patches come from features of the mirrored picture; else the maps are mirrored.
         place: the folder of kept features; None for ``features`` beside the data sets.
     """
@@ -62,7 +64,7 @@ class Kept(BaseModel):
 
 
 class Extracted(NamedTuple):
-    """How far an extraction is: images made by this call, found done, and in all."""
+    """Numbers of images: made by this call, found finished, and in all; an image counts once at each scale."""
 
     made: int
     found: int
@@ -74,18 +76,22 @@ def kept_folder(dataset: str, backbone: str, place: str | Path | None = None) ->
     return (default_place("features") if place is None else Path(place)) / f"{dataset}-{backbone}"
 
 
-def resized(size: tuple[int, int], scale: float) -> tuple[int, int]:
+def kept_rule(scale: float) -> str:
+    """The rule, see :mod:`workbench.data.files.resizing`, by which pictures are resized before the backbone."""
+    return f"scale:{scale:g},multiple:{MULTIPLE}"
+
+
+def kept_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
     """(H, W) of a picture of ``size`` at ``scale``: the nearest multiples of 32, at least one."""
-    height, width = (max(1, round(side * scale / MULTIPLE)) * MULTIPLE for side in size)
-    return height, width
+    return resize_rule(kept_rule(scale))(size)
 
 
 def expected_bytes(
     parts: Mapping[str, CrowdDataset], backbone: Backbone, scales: Sequence[float], *, mirrored: bool = False
 ) -> int:
-    """The disk that an extraction needs, in bytes."""
+    """The disk space that an extraction needs, in bytes."""
     pixels = sum(
-        math.prod(resized(part.size_of(index), scale))
+        math.prod(kept_size(part.size_of(index), scale))
         for part in parts.values()
         for index in range(len(part))
         for scale in scales
@@ -96,7 +102,7 @@ def expected_bytes(
 def expected_seconds(
     parts: Mapping[str, CrowdDataset], backbone: Backbone, scales: Sequence[float], *, mirrored: bool = False
 ) -> float:
-    """The seconds that an extraction takes on this machine, judged by one picture of 256 x 256 pixels of noise."""
+    """The backbone's seconds on this machine, measured with 256 x 256 pixels of noise; decoding is not counted."""
     image = torch.rand(1, 3, 256, 256)
     with torch.inference_mode():
         backbone(image)
@@ -107,7 +113,7 @@ def expected_seconds(
 
 
 def bytes_a_pixel(backbone: Backbone) -> float:
-    """The bytes of all features, in half precision, over the pixels of the picture."""
+    """Bytes of the features, in half precision, per pixel of the picture."""
     return sum(2 * count / stride**2 for count, stride in zip(backbone.channels, backbone.strides, strict=True))
 
 
@@ -129,8 +135,8 @@ def extract(
         folder: see :func:`kept_folder`.
         dataset: the data set's name.
         scales: factors on the sides of the pictures.
-        mirrored: keep the features of the mirrored pictures, too.
-        on_done: told after each image at each scale.
+        mirrored: whether to keep the features of the mirrored pictures, too.
+        on_done: called after each image at each scale.
 
     Raises:
         ValueError: a scale is not above zero, or the folder holds features of another data set or backbone.
@@ -156,7 +162,7 @@ def extract(
 
 
 def about(dataset: str, backbone: Backbone) -> dict[str, Any]:
-    """What a manifest says."""
+    """The content of a manifest."""
     shown = {"backbone": backbone.name, "weights": backbone.digest, "strides": list(backbone.strides)}
     return {"format": MANIFEST_FORMAT, "dataset": dataset, **shown, "channels": list(backbone.channels)}
 
@@ -194,11 +200,14 @@ def pixel_digest(image: Float[Tensor, "3 h w"]) -> str:
     return hashlib.sha256((image * 255).round().to(torch.uint8).numpy().tobytes()).hexdigest()[:16]
 
 
-def _extract_view(data: CrowdDataset, backbone: Backbone, folder: Path, scale: float, mirrored: bool) -> Any:
+def _extract_view(data: CrowdDataset, backbone: Backbone, folder: Path, scale: float, mirrored: bool) -> Iterator[bool]:
     """Extract one part at one scale; yields for each image whether it was made now."""
     folder.mkdir(parents=True, exist_ok=True)
-    sizes = [resized(data.size_of(index), scale) for index in range(len(data))]
+    sizes = [kept_size(data.size_of(index), scale) for index in range(len(data))]
     log = folder / "images.jsonl"
+    paths = {stride: folder / f"stride-{stride}.npy" for stride in backbone.strides}
+    if not all(path.is_file() for path in paths.values()):
+        log.unlink(missing_ok=True)  # first: a line stands for features of every stride
     lines = read_lines(log)
     for line, name, size in zip(lines, data.names, sizes, strict=False):
         _check_line(line, name, size, folder)
@@ -207,10 +216,9 @@ def _extract_view(data: CrowdDataset, backbone: Backbone, folder: Path, scale: f
     pixels = sum(height * width for height, width in sizes)
     maps = []
     for stride, channels in zip(backbone.strides, backbone.channels, strict=True):
-        path, shape = folder / f"stride-{stride}.npy", (pixels // stride**2, channels)
-        if not lines or not path.is_file():
+        path, shape = paths[stride], (pixels // stride**2, channels)
+        if not lines:
             open_memmap(path, mode="w+", dtype=np.float16, shape=shape).flush()
-            lines = []
         maps.append(open_memmap(path, mode="r+"))
         if maps[-1].shape != shape:
             raise ValueError(f"{path} holds {maps[-1].shape}, expected {shape}: it is another data set's")
@@ -222,7 +230,7 @@ def _extract_view(data: CrowdDataset, backbone: Backbone, folder: Path, scale: f
         file.seek(0, 2)
         for index in range(len(lines), len(data)):
             sample = data[index]
-            image = F.interpolate(sample.image[None], size=sizes[index], mode="bilinear", antialias=True).clamp(0, 1)
+            image = resize_sample(sample, sizes[index]).image[None]
             image = image.flip(-1) if mirrored else image
             with torch.inference_mode():
                 features = network(image.contiguous(memory_format=torch.channels_last))
@@ -248,7 +256,10 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     for text in path.read_text(encoding="utf-8").splitlines(keepends=True):
         if not text.endswith("\n"):
             break
-        lines.append(json.loads(text))
+        try:
+            lines.append(json.loads(text))
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged in line {len(lines) + 1}: {error}") from error
     return lines
 
 
@@ -280,9 +291,9 @@ class View:
 
     def __init__(self, folder: Path, strides: Sequence[int]) -> None:
         self.folder, self.strides = folder, tuple(strides)
-        if not (folder / "images.jsonl").is_file():
-            raise FileNotFoundError(f"there are no features in {folder}; `workbench features` makes them")
         lines = read_lines(folder / "images.jsonl")
+        if not lines:
+            raise FileNotFoundError(f"there are no features in {folder}; `workbench features` makes them")
         self.lines = {line["name"]: line for line in lines}
         ends = np.cumsum([math.prod(line["size"]) for line in lines])
         self.starts = dict(zip(self.lines, [0, *ends.tolist()[:-1]], strict=True))

@@ -12,6 +12,7 @@ RULES = {
     "shortest:N-M": "the shorter side brought into [N, M] pixels",
     "qnrf": "shortest:512-2048, as is common for UCF-QNRF",
     "multiple:N": "each side the nearest multiple of N pixels, at least N",
+    "scale:F": "each side times F, a number such as 0.5",
     "exact:HxW": "H x W pixels, whatever the shape was",
 }
 """What each rule does; rules joined by "," are followed one after the other: ``longest:1920,multiple:16``."""
@@ -19,6 +20,7 @@ RULES = {
 ALIASES = {"qnrf": "shortest:512-2048"}
 FORM = re.compile(
     r"(?P<single>longest|multiple):(\d{1,6})|(?P<ranged>shortest):(\d{1,6})(?:-(\d{1,6}))?|exact:(\d{1,6})x(\d{1,6})"
+    r"|(?P<factor>scale):(\d{1,3}(?:\.\d{1,9})?)"
 )
 
 
@@ -27,10 +29,10 @@ class ResizeRule:
     """Rules followed one after the other: called with an image's (H, W) it gives the new one.
 
     Attributes:
-        steps: for each rule its kind ("longest", "shortest", "multiple" or "exact") and its numbers.
+        steps: for each rule its kind ("longest", "shortest", "multiple", "scale" or "exact") and its numbers.
     """
 
-    steps: tuple[tuple[str, tuple[int, ...]], ...]
+    steps: tuple[tuple[str, tuple[float, ...]], ...]
 
     def __call__(self, size: Size) -> Size:
         """(H, W) of the resized image of ``size``."""
@@ -55,24 +57,26 @@ def resize_rule(spec: str) -> ResizeRule:
     return ResizeRule(tuple(_parse(part) for part in parts if part != "none"))
 
 
-def _parse(spec: str) -> tuple[str, tuple[int, ...]]:
+def _parse(spec: str) -> tuple[str, tuple[float, ...]]:
     """Kind and numbers of one rule."""
     found = FORM.fullmatch(ALIASES.get(spec, spec))
-    numbers = tuple(int(text) for text in found.groups() if text and text.isdecimal()) if found else ()
-    if found is None or min(numbers) < 1 or (found["ranged"] and numbers[0] > numbers[-1]):
+    numbers = tuple(float(text) for text in found.groups() if text and text[0].isdecimal()) if found else ()
+    if found is None or min(numbers) <= 0 or (found["ranged"] and numbers[0] > numbers[-1]):
         raise ValueError(f"resize is {spec!r}, expected one of {', '.join(RULES)}, or several joined by ','")
-    return str(found["single"] or found["ranged"] or "exact"), numbers
+    return str(found["single"] or found["ranged"] or found["factor"] or "exact"), numbers
 
 
-def _follow(kind: str, numbers: tuple[int, ...], size: Size) -> Size:
+def _follow(kind: str, numbers: tuple[float, ...], size: Size) -> Size:
     """(H, W) after one rule."""
     if kind == "exact":
-        return numbers[0], numbers[1]
+        return int(numbers[0]), int(numbers[1])
     if kind == "multiple":
-        step = numbers[0]
+        step = int(numbers[0])
         height, width = (max(step, int(side / step + 0.5) * step) for side in size)
         return height, width
-    if kind == "longest":
+    if kind == "scale":
+        factor = numbers[0]
+    elif kind == "longest":
         factor = min(1.0, numbers[0] / max(size))
     else:  # the shorter side at least the first number, at most the second where there is one
         side = min(size)
