@@ -7,7 +7,7 @@ from workbench.losses import build_loss
 from workbench.losses.dm_count import rounded_dots
 from workbench.points import cell_centres
 from workbench.transport import sinkhorn
-from workbench.transport.dm_count import published_plan, solve_grid
+from workbench.transport.dm_count import published_grid_plan, solve_grid
 from workbench.transport.nearest import grid
 
 WITH_PEOPLE = SINGLE[1:]
@@ -28,7 +28,9 @@ def test_value_gradient_and_terms_are_the_published_ones(case):
 def test_the_plan_is_the_published_one(case):
     density, (points,) = arguments(case, weights=False)
     people = torch.ones(len(points), dtype=torch.float64)
-    plan = published_plan(density[0, 0].numpy(), points.numpy(), people.numpy(), stride=8, epsilon=10, iterations=100)
+    plan = published_grid_plan(
+        density[0, 0].numpy(), points.numpy(), people.numpy(), stride=8, epsilon=10, iterations=100
+    )
     squared = ((grid(density.shape[-2:], 8) - points.numpy()[:, None]) ** 2).sum(axis=2)
     u, v = (np.exp(part.ravel() / 10) - 1e-16 for part in (plan.column_potential, plan.row_potential))
     assert u @ (squared * np.exp(-squared / 10)) @ v == pytest.approx(float(GOLDEN[f"{case}_dm_wd"]), rel=1e-5)

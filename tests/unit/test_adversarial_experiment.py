@@ -7,8 +7,8 @@ from workbench.adversarial import margins, pgd
 from workbench.adversarial.experiment import (
     ARMS,
     AdversarialConfig,
+    adversarial_config,
     as_inputs,
-    configure,
     crop_flip,
     open_arm,
     run_arm,
@@ -26,7 +26,7 @@ SHORT = {"epochs": 2, "model_options": {"width": 0.25}, "attack_steps": 3, "epsi
 def test_a_run_leaves_its_record_and_weights_and_is_not_run_again(tmp_path, monkeypatch):
     monkeypatch.setattr("workbench.runs.once.source_digest", lambda _: "this code")
     recipe = {"steps": 2, "warmup": 1, **ARMS["Adversarial Training + LA-Batch"]}
-    config = configure("digits", recipe=recipe, **SHORT)
+    config = adversarial_config("digits", recipe=recipe, **SHORT)
     told = []
     record, folder = run_arm(config, tmp_path, on_epoch=told.append)
     assert [row["epoch"] for row in told] == [1, 2]
@@ -48,7 +48,7 @@ def test_a_run_leaves_its_record_and_weights_and_is_not_run_again(tmp_path, monk
 
 def test_the_papers_protocol():
     for dataset in ("cifar10", "stl10"):
-        config = configure(dataset, root="there", recipe=ARMS["Adversarial Training + LADA"])
+        config = adversarial_config(dataset, root="there", recipe=ARMS["Adversarial Training + LADA"])
         recipe = Recipe(**config.recipe)
         assert recipe.epsilon == pytest.approx(8 / 255)
         assert recipe.step_size == pytest.approx(2 / 255)
@@ -60,7 +60,7 @@ def test_the_papers_protocol():
         assert float(model.mean[0]) == pytest.approx(statistics[dataset])
     # 80,000 steps of 128 pictures of the 45,000 that are left for training
     assert config.epochs == 205
-    assert Recipe(**configure("digits", recipe=ARMS["Natural Training"]).recipe).epsilon is None
+    assert Recipe(**adversarial_config("digits", recipe=ARMS["Natural Training"]).recipe).epsilon is None
 
 
 def test_cropping_keeps_every_pixel_in_its_row_order_and_flips_half():
@@ -96,7 +96,7 @@ def test_adversarial_training_enlarges_margins_on_digits(tmp_path):
     options = {**SHORT, "epochs": 6, "model_options": {"width": 0.5}}
     found = {}
     for name in ("Natural Training", "Adversarial Training"):
-        config = configure("digits", recipe={"steps": 3, **ARMS[name]}, **options)
+        config = adversarial_config("digits", recipe={"steps": 3, **ARMS[name]}, **options)
         record, folder = run_arm(config, tmp_path)
         x, y = as_inputs(*whole(config, "test"))
         found[name] = (record.metrics, float(margins(open_arm(folder), x, y, resolution=1 / 256, cap=0.5).mean()))
@@ -133,4 +133,4 @@ def test_bad_options_are_named():
         ({"dataset": "digits", "speed": 0}, "configuration: speed is 0"),
     ]:
         with pytest.raises(ValueError, match=message):
-            configure(**options)
+            adversarial_config(**options)

@@ -9,7 +9,7 @@ from torch import nn
 
 from workbench.adversarial import counting, margins, pgd
 from workbench.adversarial.partition import balanced_batches, margin_groups, margin_partition
-from workbench.adversarial.training import RESOLUTION, Recipe, fit, lada
+from workbench.adversarial.training import RESOLUTION, Recipe, fit_by_recipe, lada
 from workbench.sampling.partition import Partition
 
 
@@ -19,7 +19,7 @@ def sgd(model, rate=0.5):
 
 def train(model, x, y, recipe, epochs=1, **options):
     options = {"optimizer": sgd(model), "batch_size": len(x), **options}
-    return fit(model, x, y, recipe, epochs=epochs, **options)
+    return fit_by_recipe(model, x, y, recipe, epochs=epochs, **options)
 
 
 class Toy(nn.Module):
@@ -84,7 +84,7 @@ def test_algorithm_2_line_by_line():
     def keep(row):
         state[row["epoch"]] = (row["epsilon"], row["epsilon_spread"], float(model.weight.detach()))
 
-    fit(model, x, y, recipe, optimizer=optimizer, epochs=4, batch_size=5, on_epoch=keep)
+    fit_by_recipe(model, x, y, recipe, optimizer=optimizer, epochs=4, batch_size=5, on_epoch=keep)
     for epoch in range(1, 5):
         weight, _, epsilon = by_hand(weight, pixels, labels, epsilon, rate=0.5, recipe=recipe)
         mean, spread, found = state[epoch]
@@ -188,7 +188,9 @@ def test_a_stopped_run_goes_on_as_if_never_stopped(name, tmp_path):
                 raise KeyboardInterrupt
 
         options = {"optimizer": optimizer, "schedule": schedule, "epochs": 4, "batch_size": 16, "seed": 3}
-        history = fit(model, x, y, recipe, checkpoint=checkpoint, identity=name, on_epoch=maybe_stop, **options)
+        history = fit_by_recipe(
+            model, x, y, recipe, checkpoint=checkpoint, identity=name, on_epoch=maybe_stop, **options
+        )
         return model, [{key: value for key, value in row.items() if key != "seconds"} for row in history]
 
     with torch.random.fork_rng():
@@ -251,7 +253,9 @@ def test_a_counter_is_trained_by_algorithm_2():
     points = [torch.zeros(round(float(image.sum())), 2) for image in x]  # the right factor is about one
     model = Scale()
     recipe = Recipe(epsilon=0.06, lada=True, threshold=0.8, steps=2)
-    history = fit(model, x, points, recipe, optimizer=sgd(model, 0.002), epochs=60, batch_size=8, task=counting())
+    history = fit_by_recipe(
+        model, x, points, recipe, optimizer=sgd(model, 0.002), epochs=60, batch_size=8, task=counting()
+    )
     assert float(model.factor.detach()) == pytest.approx(1, abs=0.05)
     assert history[0]["epsilon"] == pytest.approx(0.06 * 4 / 3, abs=3e-3)  # under-counted: everything grows
     assert history[-1]["epsilon"] < history[0]["epsilon"]  # counted rightly: it shrinks again
@@ -282,7 +286,7 @@ def test_bad_options_are_named():
     runaway = Recipe(epsilon=None)
     model = Toy(1.0)
     with pytest.raises(RuntimeError, match="the loss became nan at epoch 1"):
-        fit(
+        fit_by_recipe(
             model,
             x,
             own_labels(model, x),

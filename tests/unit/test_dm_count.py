@@ -10,7 +10,7 @@ from scipy.optimize import linprog
 from workbench.losses import build_loss
 from workbench.losses.dm_count import count_loss, normalised, variation_loss
 from workbench.transport import sinkhorn
-from workbench.transport.dm_count import published_plan, solve_grid
+from workbench.transport.dm_count import published_grid_plan, solve_grid
 from workbench.transport.nearest import boxes, grid, near
 
 SIZE = (6, 9)
@@ -219,7 +219,7 @@ def test_points_on_one_spot_are_one_point():
 def test_the_sparse_iterations_are_the_dense_ones(iterations):
     generator = np.random.default_rng(1)
     density, points = generator.random((16, 20)), generator.random((9, 2)) * [160, 128]
-    found = published_plan(density, points, np.ones(9), stride=8, epsilon=10.0, iterations=iterations)
+    found = published_grid_plan(density, points, np.ones(9), stride=8, epsilon=10.0, iterations=iterations)
     kernel = np.exp(-((grid((16, 20), 8) - points[:, None]) ** 2).sum(axis=2) / 10)
     a, u = density.ravel() / (density.sum() + 1e-8), np.full(9, 1 / 9)
     for _ in range(iterations):

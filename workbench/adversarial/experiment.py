@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import LRScheduler, MultiStepLR
 
 from workbench.adversarial import fgsm, pgd
 from workbench.adversarial.robustness import Accuracy, robustness, with_budget
-from workbench.adversarial.training import Recipe, fit
+from workbench.adversarial.training import Recipe, fit_by_recipe
 from workbench.data import open_dataset
 from workbench.io.lock import own_folder
 from workbench.models.classifiers import Classifier, build_classifier
@@ -91,7 +91,7 @@ ARMS: dict[str, dict[str, Any]] = {
 """What the arms of LA Table 9 change in the recipe, by the table's names."""
 
 
-def configure(dataset: str = "digits", **changes: Any) -> AdversarialConfig:
+def adversarial_config(dataset: str = "digits", **changes: Any) -> AdversarialConfig:
     """The configuration that a data set is trained with: the paper's protocol, with changes.
 
     Args:
@@ -134,7 +134,7 @@ def run_arm(config: AdversarialConfig, root: str | Path, *, on_epoch: Any = None
     return once(name, config.identity, root, lambda folder: _run(config, folder, on_epoch), code=__name__)
 
 
-def run_experiment(config: AdversarialConfig, folder: str | Path, *, on_epoch: Any = None) -> Record:
+def run_adversarial(config: AdversarialConfig, folder: str | Path, *, on_epoch: Any = None) -> Record:
     """Train and evaluate in ``folder``; a run that was stopped there goes on, one that had ended gives its record."""
     folder = Path(folder)
     with own_folder(folder, again=True):
@@ -151,7 +151,7 @@ def _run(config: AdversarialConfig, folder: Path, on_epoch: Any) -> Record:
     optimizer = build_optimizer(
         model, config.optimizer, learning_rate=config.learning_rate, weight_decay=config.weight_decay
     )
-    history = fit(
+    history = fit_by_recipe(
         model,
         *whole(config, "train"),
         Recipe(**config.recipe),

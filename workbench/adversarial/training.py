@@ -130,7 +130,7 @@ def lada(
     return (rate * epsilon).clamp(*recipe.limits) if bounded else rate * epsilon
 
 
-def fit(
+def fit_by_recipe(
     model: nn.Module,
     x: Tensor,
     y: Targets,
@@ -262,7 +262,7 @@ def update(
 
 @dataclass(frozen=True)
 class Samples:
-    """The training set, and what :func:`fit` asks of it and of the model; all on the model's device and dtype."""
+    """The training set, and what :func:`fit_by_recipe` asks of it; all on the device and of the dtype of the model."""
 
     model: nn.Module
     x: Tensor

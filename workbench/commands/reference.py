@@ -77,7 +77,7 @@ def check(
         typer.echo(f"{label}: about {row.seconds:.0f} s", err=True)
         with tempfile.TemporaryDirectory(prefix="reference-") as place:
             record = train(head.run, reference.config(row), Path(place) / "run")
-        code = source_digest(TRAININGS[head.run])[:12]
+        code = source_digest(TRAININGS[head.run].module)[:12]
         wrong = differences(reference, row, dict(record.metrics), versions(commit=False))
         results.append({"sweep": head.sweep, "config": row.config, "same_code": code == row.code, "differs": wrong})
         if stamp and not wrong and code != row.code:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from workbench.adversarial import margins
 from workbench.adversarial.attacks import input_gradient
-from workbench.adversarial.training import Recipe, fit
+from workbench.adversarial.training import Recipe, fit_by_recipe
 from workbench.data.readers.pictures import Digits
 from workbench.explore.base import Explorer, LivePicture, menu, play, slider
 from workbench.models.classifiers import build_classifier
@@ -155,7 +155,7 @@ def train_stages(radius: float | None, seed: int, *, epochs: int = EPOCHS) -> li
         model = build_classifier("small_cnn", width=0.5)
     train = Digits("train")
     stages: list[nn.Module] = [copy.deepcopy(model).eval()]
-    fit(
+    fit_by_recipe(
         model,
         train.images,
         train.labels,

@@ -10,7 +10,7 @@ from workbench.checks import check_positive, check_whole
 from workbench.losses.base import CrowdLoss
 from workbench.models.base import ModelOutput
 from workbench.points import dot_map
-from workbench.transport.dm_count import published_plan, solve_grid
+from workbench.transport.dm_count import published_grid_plan, solve_grid
 from workbench.transport.nearest import as_array
 
 COUNT_GUARD = 1e-8  # square people: below about 1e-4 people there is no distribution to match
@@ -116,7 +116,7 @@ class DMCountLoss(CrowdLoss):
             )
         settings = {"stride": self.stride, "epsilon": self.reg}
         if self.convention == "official":
-            plan = published_plan(mass, spots, people, iterations=self.iterations, **settings)
+            plan = published_grid_plan(mass, spots, people, iterations=self.iterations, **settings)
         else:
             plan = solve_grid(mass, spots, people, tolerance=self.tolerance, **settings)
         cells = plan.row_potential - (mass * plan.row_potential).sum() / mass.sum()

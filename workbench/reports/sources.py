@@ -57,7 +57,7 @@ def read_sources(folder: str | Path | None = None) -> list[Source]:
     found = []
     for path in sorted(folder.glob("*.jsonl")) if folder else ():
         head, rows = read_reference(path)
-        today = source_digest(TRAININGS[head.run])[:12]
+        today = source_digest(TRAININGS[head.run].module)[:12]
         older = sum(row.code != today for row in rows)
         checked = sum(row.checked is not None for row in rows)
         found.append(Source(path, head, len(rows), older, checked, sum(row.seconds for row in rows) / 3600))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -18,8 +18,20 @@ from workbench.runs.record import Record
 from workbench.runs.settings import nested
 from workbench.sweeps.grid import Grid, combinations
 
-TRAININGS = {"train": "workbench.training.experiment", "adversarial": "workbench.adversarial.experiment"}
-"""What a grid can train besides notebooks, and the module that does it."""
+
+class Training(NamedTuple):
+    """What trains: a module, and the names of its functions that check a configuration and that train by it."""
+
+    module: str
+    configure: str
+    run: str
+
+
+TRAININGS = {
+    "train": Training("workbench.training.experiment", "configure", "run_experiment"),
+    "adversarial": Training("workbench.adversarial.experiment", "adversarial_config", "run_adversarial"),
+}
+"""What a grid can train besides notebooks."""
 LABELLED = ("model", "loss", "sampler", "seed")  # of a training
 LABEL_LENGTH = 60
 
@@ -137,10 +149,9 @@ def _notebook_check(grid: Grid, notebook: Path, source: str) -> Check:
 def _training_check(grid: Grid) -> Check:
     if grid.preset is not None:
         raise ValueError(f"grid {grid.name}: preset belongs to notebooks, expected none for a training")
-    configure = import_module(TRAININGS[grid.run]).configure
 
     def check(given: dict[str, Any]) -> tuple[dict[str, Any], str, list[Any]]:
-        config = configure(**nested(given))
+        config = _config(grid.run, nested(given))
         parameters = config.model_dump(mode="json")
         label = "-".join(str(parameters[name]) for name in LABELLED if name in parameters)
         return parameters, label, [grid.run, config.identity]
@@ -156,7 +167,7 @@ def notebook_digest(notebook: str | Path) -> str:
 def code_digest(kind: str, notebook: str | Path | None) -> str:
     """A digest of the package's code that a training of this kind, or a notebook, can import."""
     if notebook is None:
-        return source_digest(TRAININGS[kind])
+        return source_digest(TRAININGS[kind].module)
     roots = {"workbench"}
     for source in _code(notebook):
         python = "\n".join(line for line in source.splitlines() if not line.lstrip().startswith(("%", "!")))
@@ -170,16 +181,24 @@ def _code(notebook: str | Path) -> list[str]:
 
 
 def configured(kind: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The whole configuration of a training of :data:`TRAININGS`, as its record has it; errors as of ``configure``."""
-    config: BaseModel = import_module(TRAININGS[kind]).configure(**parameters)
-    return config.model_dump(mode="json")
+    """The whole configuration of a training of :data:`TRAININGS`, as its record has it.
+
+    Raises:
+        ValueError: a key, an option or its value is not known.
+    """
+    return _config(kind, parameters).model_dump(mode="json")
 
 
 def train(kind: str, parameters: Mapping[str, Any], folder: Path) -> Record:
     """Train a kind of :data:`TRAININGS` in ``folder``, from its checkpoint where there is one."""
-    experiment = import_module(TRAININGS[kind])
-    record: Record = experiment.run_experiment(experiment.configure(**parameters), folder)
+    training = TRAININGS[kind]
+    record: Record = getattr(import_module(training.module), training.run)(_config(kind, parameters), folder)
     return record
+
+
+def _config(kind: str, parameters: Mapping[str, Any]) -> Any:
+    training = TRAININGS[kind]
+    return getattr(import_module(training.module), training.configure)(**parameters)
 
 
 def differing(rows: Sequence[Mapping[str, Any]]) -> list[str]:

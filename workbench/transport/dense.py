@@ -91,7 +91,7 @@ class DenseIterate:
         return newton_step(share, root.square(), self.violation, damping, tolerance=min(0.1, self.size))
 
 
-def evaluate(problem: DenseProblem, g: Float[Tensor, "m"]) -> DenseIterate:
+def iterate_at(problem: DenseProblem, g: Float[Tensor, "m"]) -> DenseIterate:
     """Answer g with the row potential and measure the columns: the fixed-point equation of the rows holds exactly."""
     f = problem.row_potential(g, problem.cost, problem.log_a)
     log_plan = problem.exponent(f, g)
@@ -106,7 +106,7 @@ def converge(
 ) -> NewtonResult[DenseIterate]:
     """Newton's method on a problem that is held as a matrix."""
     return newton_method(
-        partial(evaluate, problem),
+        partial(iterate_at, problem),
         g,
         damping=problem.damping,
         epsilon=problem.epsilon,

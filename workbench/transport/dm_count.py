@@ -312,7 +312,7 @@ def newton_step(state: Dual, right: Array, dropped: float = -math.inf) -> Array:
     return step if np.isfinite(step).all() else level.epsilon * right / received.clip(min=1e-300)
 
 
-def published_plan(
+def published_grid_plan(
     density: Array, points: Array, people: Array, *, stride: float, epsilon: float, iterations: int
 ) -> GridPlan:
     """Iterate u = b / (K v + guard), v = a / (K' u + guard), v first, from u = 1 / m.

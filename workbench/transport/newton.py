@@ -118,7 +118,7 @@ class NewtonResult(Generic[AnyIterate]):
 
 
 def newton_method(
-    evaluate: Callable[[Tensor], AnyIterate],
+    iterate_at: Callable[[Tensor], AnyIterate],
     g: Float[Tensor, "m"],
     *,
     damping: float,
@@ -127,7 +127,7 @@ def newton_method(
     max_iterations: int,
 ) -> NewtonResult[AnyIterate]:
     """Newton's method from g. Shorten a step that does not reduce the violation; if that fails, take Sinkhorn's."""
-    now = evaluate(g)
+    now = iterate_at(g)
     best: NewtonResult[AnyIterate] | None = None
     stalled = 0
     for iteration in range(max_iterations + 1):
@@ -146,11 +146,11 @@ def newton_method(
         if best.converged or iteration == max_iterations or lost:
             break
         for trial in (1.0, 0.3, 0.1, 0.03, 0.01):
-            ahead = evaluate(now.g - trial * step)
+            ahead = iterate_at(now.g - trial * step)
             if ahead.size < now.size:
                 break
         else:
-            ahead = evaluate(now.g - damping * epsilon * now.violation)
+            ahead = iterate_at(now.g - damping * epsilon * now.violation)
         now = ahead
     assert best is not None
     return replace(best, converged=best.converged or best.residual <= rounding, iterations=iteration)

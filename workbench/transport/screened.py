@@ -107,7 +107,7 @@ def _solved(
             problem, bound = screened(g, (tail + margin) * epsilon)
             complete = len(problem.support.rows) == len(a) * len(people)
             found = newton_method(
-                problem.evaluate, g, damping=problem.damping, epsilon=epsilon,
+                problem.iterate_at, g, damping=problem.damping, epsilon=epsilon,
                 tolerance=tolerance if turn or complete else 0.3, max_iterations=30,
             )  # fmt: skip
             if found.residual == math.inf:  # nothing to start from
@@ -260,7 +260,7 @@ class SparseProblem:
 
         The plan on such a pair is at most exp((f + g - start - bound) / epsilon).
         """
-        f = self.evaluate(g).f
+        f = self.iterate_at(g).f
         row, column = self.log_a - f / self.tau, self.log_b - g / self.tau  # at the fixed point the marginals
         most = (f + (g - self.start).amax() - bound) / self.epsilon
         kept = torch.isfinite(self.log_a)
@@ -270,7 +270,7 @@ class SparseProblem:
         missing_columns = torch.logsumexp(most[kept], 0) - column.amin()
         return float(torch.maximum(missing_rows, missing_columns)) < math.log(share)
 
-    def evaluate(self, g: Float[Tensor, "m"]) -> "SparseIterate":
+    def iterate_at(self, g: Float[Tensor, "m"]) -> "SparseIterate":
         """Answer g with the row potential and measure the columns."""
         values = self.exponent(g).exp_()
         kernel, turned = self.support.matrix(values), self.support.transposed(values)
