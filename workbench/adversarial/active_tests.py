@@ -227,7 +227,7 @@ def active_tests(
             )
         elif not test.passed:
             faults.append(
-                f"attack {attack!r} finds {round(test.found * test.twins)} of the {test.twins} adversarial examples that "
-                f"twins of model {model!r} have: its figures there are no evidence of robustness"
+                f"attack {attack!r} finds {round(test.found * test.twins)} of the {test.twins} adversarial examples "
+                f"that twins of model {model!r} have: its figures there are no evidence of robustness"
             )
     return tests, faults
