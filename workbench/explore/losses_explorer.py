@@ -109,7 +109,8 @@ class LossesExplorer(GroundExplorer):
         """A column each of value and terms, gradient, and the density after descent."""
         step, points, stride = self.controls["step"].value, self.ground.points, self.ground.stride
         maps = self.descents.after(step)
-        places = {"left": 0.075, "right": 0.985, "top": 0.93, "bottom": 0.06, "wspace": 0.32, "hspace": 0.3}
+        left = 0.95 / figure.get_figwidth()  # inches for the names of the terms
+        places = {"left": left, "right": 0.985, "top": 0.93, "bottom": 0.06, "wspace": 0.32, "hspace": 0.3}
         axes = figure.subplots(3, len(self.found), squeeze=False, height_ratios=[0.55, 1, 1], gridspec_kw=places)
         most = max(1e-6, *(float(values.flatten().quantile(MOST)) for values in maps.values()))
         for (upper, middle, lower), (name, at) in zip(axes.T, self.found.items(), strict=True):

@@ -92,7 +92,7 @@ def show_reference(run: Run) -> str:
     from workbench.reports.plots import show_claims
 
     caption = "The papers' claims by the reference records. The effect is first minus second"
-    _show(run, evidence_table(judged), "reference_claims", caption)
+    run.table(evidence_table(judged), "reference_claims", caption)
     figure = new_figure(9, 1.6 + 0.42 * len(judged), layout="constrained")
     show_claims(figure.subplots(), judged)
     caption = "The reference records' effects with their intervals. Right of zero the claim's side is better"
@@ -129,18 +129,10 @@ def show_own(
         In Markdown why there is no verdict, where there is none.
     """
     frame, reasons = own_table([one for one in comparisons if one], judged=judged)
-    _show(run, frame, name, f"The networks of this notebook ({unit}). The effect is first minus second")
+    run.table(frame, name, f"The networks of this notebook ({unit}). The effect is first minus second")
     if not judged:
         return "These are numbers without a verdict: so few short trainings say nothing on a claim."
     return "\n".join(f"- *{claim}*: {reason}" for claim, reason in reasons.items())
-
-
-def _show(run: Run, frame: "DataFrame", name: str, caption: str) -> None:
-    """Take a table into the record, and show it with whole sentences."""
-    import pandas as pd
-
-    with pd.option_context("display.max_colwidth", None):
-        run.table(frame, name, caption)
 
 
 def evidence_table(evidence: Sequence[Evidence]) -> "DataFrame":

@@ -82,9 +82,11 @@ class Run:
         columns = [" ".join(map(str, column)) if isinstance(column, tuple) else str(column) for column in flat.columns]
         _put(self._record.tables, Table(name=name, columns=columns, rows=rows, caption=caption))
         if in_notebook():
+            import pandas as pd
             from IPython.display import display
 
-            display(frame)
+            with pd.option_context("display.max_colwidth", None):  # whole sentences
+                display(frame)
 
     def metric(self, name: str, value: SupportsFloat) -> None:
         """Take a scalar that the run is judged by into the record.
