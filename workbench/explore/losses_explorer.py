@@ -123,7 +123,7 @@ class LossesExplorer(GroundExplorer):
             norm = PowerNorm(0.5, vmin=0, vmax=most, clip=True)
             show_map(lower, maps[name], stride=stride, cmap="magma", norm=norm)
             lower.set_title(f"{float(maps[name].sum()):.2f} people after step {step}", fontsize=9)
-            lower.set_xlabel(f"bright: {most:.2g} people per cell (√ scale)", fontsize=8)
+            lower.set_xlabel(f"bright: {most:.2g} people a cell (√)", fontsize=8)
             show_points(lower, points, color="#56B4E9", size=26)
         for ax, label in zip(axes[:, 0], ("terms", "gradient (a person)", "descent"), strict=True):
             ax.annotate(label, (0.012, 0.5), xycoords=("figure fraction", "axes fraction"), rotation=90, va="center")
