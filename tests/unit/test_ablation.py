@@ -75,7 +75,7 @@ def test_no_attack_leaves_the_certified_interval_in_a_thousand_tries():
     model, image = Brightness().eval(), picture(3)
     draw, changed = generator(1), patch_cells(3, 2)
     certified = certified_count(model, image, changed=changed, samples=101, generator=draw, **OPTIONS)
-    assert 0 < certified.low < certified.count < certified.high < math.inf
+    assert 0 < certified.low < certified.answer < certified.high < math.inf
     points, over, under = [torch.zeros(1, 2)], counting("over"), counting("under")
     answers = []
     for number in range(1000):

@@ -106,13 +106,13 @@ class CertifiedCount(NamedTuple):
     """A smoothed count and the interval that no attack of a given size leaves, in people.
 
     Attributes:
-        count: the smoothed counter's answer to the clean image.
+        answer: the smoothed counter's count of the clean image.
         low: what it answers at least to the attacked image.
         high: what it answers at most; infinity where nothing can be said.
         seen: the largest probability that a draw shows a changed cell.
     """
 
-    count: float
+    answer: float
     low: float
     high: float
     seen: float

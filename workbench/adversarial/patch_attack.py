@@ -58,11 +58,11 @@ def patch_attack(
 
     with attacked(model):
 
-        def value(images: Tensor) -> Tensor:
+        def loss_of(images: Tensor) -> Tensor:
             with torch.no_grad():
                 return task.losses(model(images), y)
 
-        best, most = x.detach().clone(), value(x)
+        best, most = x.detach().clone(), loss_of(x)
         for _ in range(places):
             top = torch.randint(height - side + 1, (count,), generator=draw, device=x.device)
             left = torch.randint(width - side + 1, (count,), generator=draw, device=x.device)
@@ -76,7 +76,7 @@ def patch_attack(
                 size = flat(gradient).abs().sum(dim=1).clamp(min=torch.finfo(x.dtype).tiny)
                 running = momentum * running + gradient / like(size, x)
                 moved = (moved + step_size * running.sign()).clamp(0, 1)
-                reached = value(moved)
+                reached = loss_of(moved)
                 better = reached > most
                 best = torch.where(like(better, x), moved, best)
                 most = torch.where(better, reached, most)
