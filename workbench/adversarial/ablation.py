@@ -23,7 +23,7 @@ from workbench.adversarial.tasks import people
 from workbench.checks import check_positive, check_whole
 from workbench.tensor_checks import check_tensor
 
-BATCH = 32  # draws at a time
+DRAWS_AT_A_TIME = 32
 
 
 def cells_of(size: tuple[int, int], block: int) -> int:
@@ -90,7 +90,7 @@ def ablated_counts(
         raise ValueError(f"image has {len(image)} images, expected one")
     counts = []
     with attacked(model), torch.no_grad():
-        for number in torch.full((samples,), 0).split(BATCH):
+        for number in torch.full((samples,), 0).split(DRAWS_AT_A_TIME):
             drawn = ablate(image.expand(len(number), -1, -1, -1), keep=keep, block=block, generator=generator)
             counts.append(people(model(drawn)))
     return torch.cat(counts).sort().values

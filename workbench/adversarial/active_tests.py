@@ -23,7 +23,7 @@ from workbench.checks import check_positive, check_whole
 
 PASSED = 0.95
 """Share of the adversarial examples that an attack must find."""
-TOLERANCE = 0.25  # of a counter's twin, as in workbench.adversarial.tasks.counting
+TWIN_TOLERANCE = 0.25  # of a counter's twin, as in workbench.adversarial.tasks.counting
 
 
 class Twin(nn.Module):
@@ -59,7 +59,7 @@ class Twin(nn.Module):
         """Logits (B, K), right while the first is largest; or densities (B, 1, 1, 1), right for about one person."""
         value = self.readout(x)
         if self.gap is None:  # an error of a tenth of the tolerance at the image, since at none the slope is zero
-            return (1 + TOLERANCE * (0.1 + 0.9 * value)).reshape(-1, 1, 1, 1)
+            return (1 + TWIN_TOLERANCE * (0.1 + 0.9 * value)).reshape(-1, 1, 1, 1)
         second = self.gap * (value - 1)
         lower = self.gap * 0.1 * torch.arange(self.classes - 1, device=x.device, dtype=value.dtype)
         return torch.cat([torch.zeros_like(second)[:, None], second[:, None] - lower], dim=1)

@@ -15,7 +15,7 @@ from workbench.checks import check_positive
 
 WHITE_BOX, BLACK_BOX = ("APGD-CE", "APGD-T", "FAB"), ("Square",)
 """Attacks of :func:`full_ensemble` by gradients, and by outputs only."""
-TOLERANCE = 0.02  # differences of accuracy up to this are no contradiction
+SAME_ACCURACY = 0.02  # differences of accuracy up to this are no contradiction
 
 
 def full_ensemble(
@@ -77,7 +77,7 @@ def against_budgets(
     return rows, contradictions(rows)
 
 
-def contradictions(rows: Sequence[Mapping[str, float]], *, tolerance: float = TOLERANCE) -> list[str]:
+def contradictions(rows: Sequence[Mapping[str, float]], *, tolerance: float = SAME_ACCURACY) -> list[str]:
     """What cannot be if the attacks are sound; an empty list if there is nothing.
 
     A larger budget allows everything that a smaller one does, so accuracy falls with it. And an attack that sees the
