@@ -129,13 +129,7 @@ def certified_count(
     confidence: float = 0.999,
     generator: torch.Generator | None = None,
 ) -> CertifiedCount:
-    r"""The interval of the smoothed count under any change of at most ``changed`` cells.
-
-    A draw shows a changed cell with probability :math:`\Delta = 1 - \binom{d - c}{k} / \binom{d}{k}`, for d cells of
-    which k are shown and c are changed. So the distribution function of the counts moves by at most :math:`\Delta`.
-    Two binomial bounds give the upper end. The median of the draws at the attacked image is at most the quantile p of
-    their distribution. The k-th smallest of our draws is at least the quantile :math:`p + \Delta` of ours. The lower
-    end is found in the same way.
+    """The interval of the smoothed count under any change of at most ``changed`` cells; see :func:`certify`.
 
     Args:
         model: a counter from images to densities.
@@ -151,15 +145,41 @@ def certified_count(
     Raises:
         ValueError: an option is out of range, or the image is not in [0, 1].
     """
+    _check_odd(samples)
+    cells = cells_of((image.shape[-2], image.shape[-1]), block)
+    counts = ablated_counts(model, image, keep=keep, block=block, samples=samples, generator=generator)
+    return certify(counts, cells=cells, changed=changed, keep=keep, confidence=confidence)
+
+
+def certify(
+    counts: Float[Tensor, "samples"], *, cells: int, changed: int, keep: int, confidence: float = 0.999
+) -> CertifiedCount:
+    r"""The certified interval from the sorted counts of an odd number of draws.
+
+    A draw shows a changed cell with probability :math:`\Delta = 1 - \binom{d - c}{k} / \binom{d}{k}`, for d cells of
+    which k are shown and c are changed. So the distribution function of the counts moves by at most :math:`\Delta`.
+    Two binomial bounds give the upper end. The median of the draws at the attacked image is at most the quantile p of
+    their distribution. The k-th smallest of our draws is at least the quantile :math:`p + \Delta` of ours. The lower
+    end is found in the same way.
+
+    Args:
+        counts: of :func:`ablated_counts`.
+        cells: d.
+        changed: c.
+        keep: k.
+        confidence: see :func:`certified_count`.
+
+    Raises:
+        ValueError: more cells are changed than there are, or another option is out of range.
+    """
     from scipy.stats import beta, binom, hypergeom
 
+    samples = len(counts)
     _check_odd(samples)
     check_whole(changed, "changed", least=0)
     check_positive(1 - confidence, "1 - confidence")
-    cells = cells_of((image.shape[-2], image.shape[-1]), block)
     if changed > cells:
         raise ValueError(f"changed is {changed}, expected at most {cells}, the cells of the image")
-    counts = ablated_counts(model, image, keep=keep, block=block, samples=samples, generator=generator)
     seen = float(hypergeom(cells, changed, keep).sf(0)) if changed else 0.0
     middle, doubt = samples // 2, (1 - confidence) / 4  # two bounds on each of two sides
     level = float(beta.ppf(1 - doubt, middle + 1, samples - middle)) + seen

@@ -117,10 +117,11 @@ def build_twin(
         values = flat(outputs).double()
     clean, corner, others = values[0], values[1], values[2:]
     spread = others - others.mean(dim=0)
-    covariance = spread.T @ spread / inner
-    ridge = 1e-6 * covariance.diagonal().mean() + torch.finfo(torch.double).tiny
-    covariance.diagonal().add_(ridge)
-    direction = torch.linalg.solve(covariance, corner - others.mean(dim=0))
+    # (S^T S / n + ridge)^-1 by Woodbury's identity: a density has far more cells than there are inner points
+    ridge = inner * (1e-6 * spread.square().sum() / (inner * spread.shape[1]) + torch.finfo(torch.double).tiny)
+    way = corner - others.mean(dim=0)
+    inside = torch.linalg.solve(spread @ spread.T + ridge * torch.eye(inner).to(spread), spread @ way)
+    direction = (way - spread.T @ inside) / way.norm().clamp(min=torch.finfo(torch.double).tiny)
     farthest, reached = float(((others - clean) @ direction).max()), float((corner - clean) @ direction)
     threshold = max(farthest, 0.0) + hardness * (reached - max(farthest, 0.0))
     if not (reached > farthest and threshold > 0):

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
-from workbench.adversarial.attacks import attacked, check_inputs, flat, pgd
+from workbench.adversarial.attacks import Model, attacked, check_inputs, flat, pgd
 from workbench.adversarial.exact import exact_margins
 from workbench.adversarial.margins import first_crossing, margins
 from workbench.adversarial.robustness import Attack
@@ -35,7 +35,7 @@ class MarginGaps(NamedTuple):
 
 
 def pgd_margins(
-    model: nn.Module,
+    model: Model,
     x: Float[Tensor, "b *shape"],
     y: Targets,
     *,
@@ -76,7 +76,7 @@ def pgd_margins(
 
 
 def attack_margins(
-    model: nn.Module, x: Float[Tensor, "b *shape"], y: Targets, attack: Attack, *, task: Task = CLASSIFICATION
+    model: Model, x: Float[Tensor, "b *shape"], y: Targets, attack: Attack, *, task: Task = CLASSIFICATION
 ) -> Float[Tensor, "b"]:
     """How far an attack of least distance went, for instance FAB; infinity where it changed no answer."""
     check_inputs(x, y)

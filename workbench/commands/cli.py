@@ -9,7 +9,19 @@ import typer
 from typer.core import TyperGroup
 
 from workbench import __version__
-from workbench.commands import data, evaluate, features, lab, notebooks, predict, reference, score, sweep, training
+from workbench.commands import (
+    data,
+    evaluate,
+    features,
+    lab,
+    notebooks,
+    predict,
+    reference,
+    robustness,
+    score,
+    sweep,
+    training,
+)
 from workbench.commands.output import MISTAKE, Command, complain
 
 
@@ -69,7 +81,7 @@ def _add(group: typer.Typer, *commands: Callable[..., None]) -> None:
 
 _add(app, notebooks.run, notebooks.report, sweep.sweep, training.train, predict.predict)
 _add(app, features.features)
-_add(app, evaluate.evaluate, score.score, lab.lab)
+_add(app, evaluate.evaluate, robustness.robustness, score.score, lab.lab)
 _add(datasets, data.check, data.prepare)
 _add(references, reference.run, reference.check)
 datasets.command("list", cls=Command)(data.list_datasets)

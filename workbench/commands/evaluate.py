@@ -10,8 +10,10 @@ from workbench.commands.predict import Method, Resize
 from workbench.commands.score import print_scores, score_points
 
 if TYPE_CHECKING:
+    from workbench.data.dataset import CrowdDataset
     from workbench.data.sample import CrowdSample
     from workbench.localization.formats import Heads
+    from workbench.models import CountingModel
 
 
 def evaluate(
@@ -35,28 +37,14 @@ def evaluate(
     """Score a trained model on a data set: counts, and with --points where people are."""
     from tqdm import tqdm
 
-    from workbench.data import DATASETS
     from workbench.localization.formats import write_predictions, write_truth
-    from workbench.registry import check_options
-    from workbench.training.config import open_split
     from workbench.training.evaluation import Counted
-    from workbench.training.experiment import known_scores, open_trained, trained_resize
+    from workbench.training.experiment import known_scores
     from workbench.training.predict import locate, predict_density
 
-    model, config = open_trained(weights)
-    own = dataset is None or (dataset == config.dataset and root is None)
-    name = config.dataset if dataset is None else dataset
-    options = dict(config.dataset_options) if own else {}
-    if (rule := trained_resize(config)) != "none":
-        options["resize"] = rule
-    options |= assignments(parameter, parse)
-    if resize is not None:
-        options["resize"] = resize
-    check_options(DATASETS, name, "dataset", options)
-    place = {"dataset": name, "root": root or (config.root if own else None), "dataset_options": options}
-    data = open_split(config.model_copy(update=place), split)
-    if not data[0].annotated:
-        raise ValueError(f"{name} has no labels for its {split} images; choose another --split")
+    model, data, trained_on, name, options = open_scored(
+        weights, dataset, root, split, assignments(parameter, parse), resize
+    )
     results, found, heads = [], {}, {}
     for index in tqdm(range(len(data)), unit="image", disable=None):  # None: shown on a terminal only
         sample = data[index]
@@ -72,7 +60,7 @@ def evaluate(
         "images": len(results),
         "counts": known_scores(results),
     }
-    if name == config.dataset and split != "test":
+    if name == trained_on and split != "test":
         content["warning"] = f"the images of {split!r} trained these weights or chose them: no score of unseen images"
         typer.echo(f"warning: {content['warning']}", err=True)
     if points is not None:
@@ -87,6 +75,39 @@ def evaluate(
     if points is not None:
         print_scores(content["localization"])
         typer.echo(f"\npoints written to {near(points)}")
+
+
+def open_scored(
+    weights: Path, dataset: str | None, root: Path | None, split: str, options: dict[str, Any], resize: str | None
+) -> "tuple[CountingModel, CrowdDataset, str, str, dict[str, Any]]":
+    """A trained model and the images to score it on, by the options of ``workbench evaluate``.
+
+    Returns:
+        The model, the images, the name of the training's data set, the name of this one, and its options.
+
+    Raises:
+        ValueError: an unknown data set or option, or images without labels.
+    """
+    from workbench.data import DATASETS
+    from workbench.registry import check_options
+    from workbench.training.config import open_split
+    from workbench.training.experiment import open_trained, trained_resize
+
+    model, config = open_trained(weights)
+    own = dataset is None or (dataset == config.dataset and root is None)
+    name = config.dataset if dataset is None else dataset
+    chosen = dict(config.dataset_options) if own else {}
+    if (rule := trained_resize(config)) != "none":
+        chosen["resize"] = rule
+    chosen |= options
+    if resize is not None:
+        chosen["resize"] = resize
+    check_options(DATASETS, name, "dataset", chosen)
+    place = {"dataset": name, "root": root or (config.root if own else None), "dataset_options": chosen}
+    data = open_split(config.model_copy(update=place), split)
+    if not data[0].annotated:
+        raise ValueError(f"{name} has no labels for its {split} images; choose another --split")
+    return model, data, config.dataset, name, chosen
 
 
 def heads_of(sample: "CrowdSample", radius: tuple[float, float]) -> "Heads":
