@@ -24,13 +24,13 @@ from workbench.adversarial.tasks import counting
 from workbench.checks import check_whole
 
 LINF = (1 / 255, 2 / 255, 4 / 255, 8 / 255)
-SEARCHED = LINF[2:]
+SEARCH_BUDGETS = LINF[2:]
 L2 = (0.25, 0.5, 1.0, 2.0)
 MISSING = (0.05, 0.1, 0.2)  # shares of the heads that an annotator overlooks
 BLOCK, SHOWN = 8, 0.06  # of the ablation: side of a cell in pixels, share of the cells that a draw shows
 PATCHES = (1, 8, 16)  # certified against, sides in pixels
 SLACK = 0.02  # errors that differ by less than this share of the people are no contradiction
-Row = dict[str, Any]
+CardRow = dict[str, Any]
 
 
 def robustness_card(
@@ -83,7 +83,7 @@ def robustness_card(
     white = people_against_epsilon(model, x, points, LINF, steps=steps)
     search = [
         {"epsilon": epsilon, **_under(model, x, points, partial(square_search, epsilon=epsilon, queries=queries))}
-        for epsilon in SEARCHED
+        for epsilon in SEARCH_BUDGETS
     ]
     attacks = {
         "PGD": with_budget(pgd, LINF[2], steps=steps, task=counting("over")),
@@ -148,15 +148,15 @@ def doubts(white: Sequence[Mapping[str, float]], search: Sequence[Mapping[str, f
     return found
 
 
-def _under(model: Model, x: Tensor, points: Sequence[Tensor], attack: Attack | partial[Tensor]) -> Row:
+def _under(model: Model, x: Tensor, points: Sequence[Tensor], attack: Attack | partial[Tensor]) -> CardRow:
     return dict(attacked_counts(model, x, points, attack)._asdict())
 
 
-def _errors(counts: Tensor, truth: Tensor) -> Row:
+def _errors(counts: Tensor, truth: Tensor) -> CardRow:
     return {"mae": float((counts - truth).abs().mean()), "bias": float((counts - truth).mean())}
 
 
-def _corrupted(model: Model, x: Tensor, truth: Tensor, kind: str, severity: int, seed: int) -> Row:
+def _corrupted(model: Model, x: Tensor, truth: Tensor, kind: str, severity: int, seed: int) -> CardRow:
     return _errors(counted(model, corrupt(x, kind, severity, seed=seed)), truth)
 
 
@@ -169,7 +169,7 @@ def _mae_with_missing(counts: Tensor, truth: Tensor, share: float, seed: int) ->
     return float((counts.cpu() - left).abs().mean())
 
 
-def _margins(model: Model, x: Tensor, points: Sequence[Tensor], rate: float, *, steps: int) -> Row:
+def _margins(model: Model, x: Tensor, points: Sequence[Tensor], rate: float, *, steps: int) -> CardRow:
     options: dict[str, Any] = {"resolution": 1 / 1024, "cap": 32 / 255, "bracket": 4 / 255, "task": counting("error")}
     along = margins(model, x, points, clip=True, **options)
     found = torch.minimum(pgd_margins(model, x, points, steps=steps, **options), along)
@@ -181,7 +181,7 @@ def _margins(model: Model, x: Tensor, points: Sequence[Tensor], rate: float, *, 
     }
 
 
-def _certified(model: Model, x: Tensor, truth: Tensor, *, samples: int, seed: int) -> list[Row]:
+def _certified(model: Model, x: Tensor, truth: Tensor, *, samples: int, seed: int) -> list[CardRow]:
     cells, rows = cells_of((x.shape[-2], x.shape[-1]), BLOCK), []
     keep = max(1, round(SHOWN * cells))
     draw = torch.Generator(device=x.device).manual_seed(seed)

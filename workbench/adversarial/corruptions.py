@@ -20,21 +20,21 @@ from workbench.adversarial.attacks import check_inputs
 from workbench.checks import check_choice, check_whole
 from workbench.io.extras import need
 
-Picture = NDArray[np.float64]  # (H, W, 3), in [0, 1]
+Pixels = NDArray[np.float64]  # (H, W, 3), in [0, 1]
 SEVERITIES = 5
 
 
-def _noise(picture: Picture, severity: int, draw: np.random.Generator) -> Picture:
+def _noise(picture: Pixels, severity: int, draw: np.random.Generator) -> Pixels:
     return picture + draw.normal(scale=(0.08, 0.12, 0.18, 0.26, 0.38)[severity], size=picture.shape)
 
 
-def _blur(picture: Picture, severity: int, draw: np.random.Generator) -> Picture:
+def _blur(picture: Pixels, severity: int, draw: np.random.Generator) -> Pixels:
     from skimage.filters import gaussian
 
     return gaussian(picture, sigma=(1, 2, 3, 4, 6)[severity], channel_axis=-1)
 
 
-def _jpeg(picture: Picture, severity: int, draw: np.random.Generator) -> Picture:
+def _jpeg(picture: Pixels, severity: int, draw: np.random.Generator) -> Pixels:
     from PIL import Image
 
     file = BytesIO()
@@ -42,7 +42,7 @@ def _jpeg(picture: Picture, severity: int, draw: np.random.Generator) -> Picture
     return np.asarray(Image.open(file), dtype=np.float64) / 255
 
 
-def _brightness(picture: Picture, severity: int, draw: np.random.Generator) -> Picture:
+def _brightness(picture: Pixels, severity: int, draw: np.random.Generator) -> Pixels:
     from skimage.color import hsv2rgb, rgb2hsv
 
     colours = rgb2hsv(picture)
@@ -50,7 +50,7 @@ def _brightness(picture: Picture, severity: int, draw: np.random.Generator) -> P
     return hsv2rgb(colours)
 
 
-def _fog(picture: Picture, severity: int, draw: np.random.Generator) -> Picture:
+def _fog(picture: Pixels, severity: int, draw: np.random.Generator) -> Pixels:
     """A cloud of several octaves, each finer one weaker, laid over the picture."""
     from skimage.transform import resize
 
@@ -64,7 +64,7 @@ def _fog(picture: Picture, severity: int, draw: np.random.Generator) -> Picture:
     return (picture + thick * cloud[..., None]) * most / (most + thick)
 
 
-CORRUPTIONS: dict[str, Callable[[Picture, int, np.random.Generator], Picture]] = {
+CORRUPTIONS: dict[str, Callable[[Pixels, int, np.random.Generator], Pixels]] = {
     "noise": _noise,
     "blur": _blur,
     "jpeg": _jpeg,
