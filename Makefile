@@ -1,5 +1,6 @@
 # Every target sets up what it needs: an environment in .venv, made once and renewed when the dependencies change.
 #   make report   execute every notebook at its smoke preset, a small sweep, and render reports/index.html
+#   make demo     the page of the reference records and one interactive notebook, without running anything else
 #   make test     lint, the fast tests and every notebook at its smoke preset
 # Variables: PYTHON (3.11 or later), VENV, WORKERS (processes at a time), PRESET (of the report).
 
@@ -20,11 +21,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Wheels of hundreds of megabytes: wait longer than uv's 30 seconds.
 export UV_HTTP_TIMEOUT ?= 300
 
-.PHONY: report test test-all lint format benchmark lab docs constraints clean clean-all
+.PHONY: report demo test test-all lint format benchmark lab docs constraints clean clean-all
 .DELETE_ON_ERROR:
 
 report: $(STAMP)
 	@$(BIN)/workbench report --preset $(PRESET) --workers $(WORKERS) --sweep notebooks/sweeps/report.yaml
+
+demo: $(STAMP)
+	@$(BIN)/workbench report --render-only && $(BIN)/workbench lab 100_transport
 
 test: lint
 	@$(PYTEST) $(PARALLEL) tests --ignore=tests/benchmarks -m "not slow and not browser"

@@ -213,3 +213,27 @@ def test_a_live_line_is_written_over_on_a_terminal_and_told_now_and_then_elsewhe
         line.show(lambda: "3")
         line.show(lambda: "4", last=True)
         assert stream.getvalue() == shown
+
+
+def test_a_new_clone_renders_the_reference_records(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORKBENCH_RUNS", str(tmp_path / "reports" / "runs"))
+    asked = []
+    monkeypatch.setattr("workbench.reports.site.write_site", lambda runs, page: asked.append((runs.is_dir(), page)))
+    assert call("report", "--render-only").exit_code == 0
+    assert asked == [(True, tmp_path / "reports" / "index.html")]
+
+
+def test_the_laboratory_opens_the_notebook_that_is_named(tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr("os.execve", lambda program, command, environment: started.append(command))
+
+    def first(*arguments):
+        started.clear()
+        assert call("lab", *arguments).exit_code == 0
+        (command,) = started
+        return next(word for word in command if "default_url" in word)
+
+    assert first().endswith("=/lab/tree/notebooks/README.md")
+    assert first("100").endswith("=/lab/tree/notebooks/100_transport.ipynb")
+    (tmp_path / "mine.ipynb").write_text("{}")
+    assert "expected a notebook of this project" in complaint(call("lab", tmp_path / "mine.ipynb"))

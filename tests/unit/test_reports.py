@@ -143,7 +143,7 @@ def test_what_cannot_be_read_is_said_and_stops_nothing(tmp_path):
 def test_a_page_over_nothing_says_so(tmp_path):
     (tmp_path / "runs").mkdir()
     assert write_report(tmp_path / "runs", tmp_path / "index.html") == []
-    assert "Nothing was run yet." in (tmp_path / "index.html").read_text()
+    assert "No notebook was run here yet" in (tmp_path / "index.html").read_text()
     with pytest.raises(FileNotFoundError, match="none does not exist"):
         collect_runs(tmp_path / "none")
 

@@ -5,10 +5,11 @@ import secrets
 import sys
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
-from workbench.io.project import project_root
+from workbench.io.project import find_notebook, project_root
 
 LOOPBACK = "127.0.0.1"
 # Defaults that a user's own settings override: Markdown is shown as a page, and nothing is asked of the network.
@@ -19,6 +20,10 @@ IDLE_SECONDS = 1800  # a kernel that nobody used for so long is ended
 
 
 def lab(
+    notebook: Annotated[
+        str | None,
+        typer.Argument(metavar="[NOTEBOOK]", help="One of the project's notebooks; their list unless given."),
+    ] = None,
     port: Annotated[int, typer.Option(help="The first port to try.")] = 8888,
     browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
     course: Annotated[bool, typer.Option("--course", help="The explorers as dashboards for a class (Voila).")] = False,
@@ -34,12 +39,16 @@ def lab(
     if course:
         _dashboards(port, browser, ip, token)
         return
+    root = project_root()
+    first = find_notebook(notebook).resolve() if notebook else root / "notebooks" / "README.md"
+    if not first.is_relative_to(root.resolve()):
+        raise ValueError(f"{first} lies outside {root}, expected a notebook of this project")
     command = [
         *(sys.executable, "-m", "jupyterlab"),
         f"--ServerApp.ip={ip}",
         f"--ServerApp.port={port}",
-        f"--ServerApp.root_dir={project_root()}",
-        "--LabApp.default_url=/lab/tree/notebooks/README.md",
+        f"--ServerApp.root_dir={root}",
+        f"--LabApp.default_url=/lab/tree/{quote(first.relative_to(root.resolve()).as_posix())}",
         f"--LabApp.app_settings_dir={SETTINGS}",
         f"--ServerApp.open_browser={browser}",
         ENCRYPTED,

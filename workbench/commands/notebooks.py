@@ -73,7 +73,9 @@ def report(
     page = runs_folder().parent / "index.html"
     whole, statuses = True, []
     with own_folder(page.parent):
-        if not render_only:
+        if render_only:  # on a new clone, too: the reference records are there
+            runs_folder().mkdir(parents=True, exist_ok=True)
+        else:
             for grid in sweep or ():  # first, as notebooks show their results
                 _, progress, _ = execute_sweep(grid, workers=workers, threads=threads, err=json)
                 typer.echo(f"{grid.stem}: {progress.line()}", err=json)

@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -10,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from workbench.io.files import write_text
 from workbench.reports.entry import RunEntry, printable, read_entry
+from workbench.reports.figures import Picture
 from workbench.runs.record import Table, Value, now
 
 STATES = {
@@ -39,7 +41,23 @@ def collect_runs(runs_dir: str | Path) -> list[RunEntry]:
     ]
 
 
-def write_report(runs_dir: str | Path, path: str | Path, *, pages: Mapping[str, str] | None = None) -> list[RunEntry]:
+@dataclass(frozen=True)
+class Summary:
+    """What the reference records say, in a few lines for the first page."""
+
+    networks: int
+    verdicts: Mapping[str, int]  # claims by verdict
+    claims: str  # the link to the page of claims
+    forest: Picture | None
+
+
+def write_report(
+    runs_dir: str | Path,
+    path: str | Path,
+    *,
+    pages: Mapping[str, str] | None = None,
+    summary: Summary | None = None,
+) -> list[RunEntry]:
     """Write the page at ``path`` over the runs below ``runs_dir``, whole or not at all, and return what is on it.
 
     Its links are relative; ``pages`` are other pages of the site by name, as links from this one.
@@ -49,7 +67,7 @@ def write_report(runs_dir: str | Path, path: str | Path, *, pages: Mapping[str, 
         OSError: the page cannot be written.
     """
     entries = collect_runs(runs_dir)
-    write_text(path, render(entries, Path(path).resolve().parent, pages=pages))
+    write_text(path, render(entries, Path(path).resolve().parent, pages=pages, summary=summary))
     return entries
 
 
@@ -70,7 +88,13 @@ def templates(base: Path) -> Environment:
     return environment
 
 
-def render(entries: Sequence[RunEntry], base: Path, *, pages: Mapping[str, str] | None = None) -> str:
+def render(
+    entries: Sequence[RunEntry],
+    base: Path,
+    *,
+    pages: Mapping[str, str] | None = None,
+    summary: Summary | None = None,
+) -> str:
     """The page as HTML; links lead from the folder ``base``, those of ``pages`` as they are."""
     environment = templates(base)
     newest = max((entry for entry in entries if entry.record), key=lambda entry: entry.started, default=None)
@@ -78,6 +102,7 @@ def render(entries: Sequence[RunEntry], base: Path, *, pages: Mapping[str, str] 
         environment.get_template("report.html").render(
             entries=entries,
             site=dict(pages or {}),
+            summary=summary,
             states=STATES,
             counts=Counter(entry.state for entry in entries),
             presets=sorted({entry.preset for entry in entries if entry.preset}),

@@ -4,6 +4,7 @@
 """
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from workbench.reports.errata import find_errata
 from workbench.reports.figures import draw_figures
 from workbench.reports.formats import short, text, to_csv, to_latex, to_markdown
 from workbench.reports.measured import collect_measurements
-from workbench.reports.page import templates, write_report
+from workbench.reports.page import Summary, templates, write_report
 from workbench.reports.paper_tables import PaperTable, build_tables, read_readings
 from workbench.reports.published import published_files
 from workbench.reports.sources import Setting, Source, compared_references, read_search, read_sources
@@ -60,10 +61,11 @@ def write_site(runs_dir: str | Path, page: str | Path) -> dict[str, Any]:
         write_table(table, folder / "tables")
     weighed = [one for pair in evidence for one in pair]
     pictures = draw_figures(measurements, tables, weighed, folder / "figures", readings.titles)
+    references = sum(one.origin == "reference" for one in measurements)
     common = {
         "readings": readings,
-        "networks": sum(one.origin == "own" for one in measurements),
-        "references": sum(one.origin == "reference" for one in measurements),
+        "networks": len(measurements) - references,
+        "references": references,
         "damaged": damaged,
         "sources": sources,
         "written": now()[:16].replace("T", " "),
@@ -83,14 +85,16 @@ def write_site(runs_dir: str | Path, page: str | Path) -> dict[str, Any]:
     }
     for name, values in content.items():
         write_text(folder / f"{name}.html", _render(name, folder, index=page.name, **common, **values))
-    entries = write_report(runs_dir, page, pages={name: f"site/{name}.html" for name in PAGES} | _reference(page))
-    verdicts = [word(pair) for pair in evidence]
+    verdicts = Counter(word(pair) for pair in evidence)
+    summary = Summary(references, verdicts, "site/claims.html", content["claims"]["forest"])
+    pages = {name: f"site/{name}.html" for name in PAGES} | _reference(page)
+    entries = write_report(runs_dir, page, pages=pages, summary=summary if sources else None)
     return {
         "runs": len(entries),
         "networks": common["networks"],
-        "references": common["references"],
+        "references": references,
         "tables": sum(table.measured for table in tables),
-        "claims": {verdict: verdicts.count(verdict) for verdict in sorted(set(verdicts))},
+        "claims": dict(sorted(verdicts.items())),
         "sweeps": len(sweeps),
         "damaged": len(damaged) + sum(bool(one.problems) for one in entries),
     }
