@@ -191,7 +191,7 @@ def test_what_is_left_out_is_measured():
     g = sinkhorn(TransportCost()(cells, points), density.flatten(), people, epsilon=0.005, tau=0.5).column_potential
     for reach, verdict in ((30 * 0.005, True), (2 * 0.005, False)):
         support, least = screen((16, 16), cells, points, TransportCost(), g, reach)
-        problem = SparseProblem(support, density.flatten().log(), people.log(), g, least, 0.005, 0.5)
+        problem = SparseProblem(support, density.flatten().log(), people.log(), g, least, 0.005, 0.5, 0.5)
         assert problem.negligible(g, least + reach, 1e-7) is verdict
         moved = replace(problem, start=g - 0.2 * people.cumsum(0) / 20)
         assert not moved.negligible(g, least + reach, 1e-7)

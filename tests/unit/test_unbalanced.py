@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from workbench.losses import build_loss
-from workbench.transport.semi_dual import row_potential, semi_dual
 
 
 def scene(level=0.3):
@@ -32,10 +31,11 @@ def test_every_annotation_keeps_what_it_does_not_get(level):
     people = torch.tensor([[1.0, 0.5, 2.0, 1.0]], dtype=torch.float64)
     alpha, beta = loss.potentials(density[:1, 0], points[0][None], people)
     cells = torch.stack(torch.meshgrid(torch.arange(6), torch.arange(5), indexing="xy"), dim=-1).reshape(-1, 2) * 8 + 4
-    cost = (cells[:, None] - points[0]).norm(dim=-1)[None] / 48
-    again, share = row_potential(beta, cost, people.log(), 0.01)
-    torch.testing.assert_close(alpha.flatten(1), again, rtol=1e-10, atol=1e-10)
-    received = ((density[:1].flatten(1) * torch.exp(-again))[:, None] @ share)[:, 0]
+    cost = (cells[:, None] - points[0]).norm(dim=-1) / 48
+    scores = (beta - cost) / 0.01 + people.log()
+    again = -0.01 * torch.logsumexp(scores, dim=1)
+    torch.testing.assert_close(alpha.flatten(), again, rtol=1e-10, atol=1e-10)
+    received = (density[0].flatten() * torch.exp(-again)) @ torch.softmax(scores, dim=1)
     assert ((received - people * torch.exp(-beta)).abs() < 1e-10).all()
 
 
@@ -72,17 +72,26 @@ def test_a_batch_is_the_mean_of_its_images():
     assert loss(density, points).item() == pytest.approx(sum(single) / 3, rel=1e-12)
 
 
-def test_a_column_of_no_mass_takes_nothing():
-    generator = torch.Generator().manual_seed(0)
-    cost, a = torch.rand(2, 7, 3, generator=generator).double(), torch.rand(2, 7, generator=generator).double()
-    b = torch.tensor([[1.0, 0.0, 1.0], [1.0, 2.0, 0.5]], dtype=torch.float64)
-    both = semi_dual(cost, a, b, epsilon=0.05, rho=1.0)
-    alone = semi_dual(cost[:1, :, ::2], a[:1], b[:1, ::2], epsilon=0.05, rho=1.0)
-    assert both[0, 1] == 0
-    torch.testing.assert_close(both[:1, ::2], alone)
+@pytest.mark.parametrize(("dtype", "close"), [(torch.float32, 1e-4), (torch.float64, 1e-6)])
+@pytest.mark.parametrize("options", [{}, {"epsilon": 0.05, "rho": 0.3}, {"epsilon": 0.2, "rho": 0.4}], ids=str)
+def test_the_batched_solver_has_the_screened_gradient(dtype, close, options):
+    density, points = scene()
+    density, points = density.to(dtype), [p.to(dtype) for p in points]
+    weights = [torch.tensor([1.0, 0.5, 0.0, 3.0], dtype=dtype), torch.zeros(0, dtype=dtype), torch.ones(1, dtype=dtype)]
+    found = []
+    for solver in ("screened", "batched"):
+        leaf = density.clone().requires_grad_(True)
+        value = build_loss("unbalanced", solver=solver, **options)(leaf, points, weights)
+        found.append((value.detach(), torch.autograd.grad(value, leaf)[0]))
+    torch.testing.assert_close(found[1][0], found[0][0], rtol=close, atol=0)
+    assert (found[1][1] - found[0][1]).abs().max() <= close * found[0][1].abs().max()
 
 
 @pytest.mark.bad_input
 def test_what_is_refused():
     with pytest.raises(ValueError, match="epsilon is 0, expected a finite number > 0"):
         build_loss("unbalanced", epsilon=0)
+    with pytest.raises(ValueError, match=r"epsilon is 0\.6, expected at most half of rho, 0\.5"):
+        build_loss("unbalanced", epsilon=0.6)
+    with pytest.raises(ValueError, match="solver is 'dense', expected one of 'auto', 'screened', 'batched'"):
+        build_loss("unbalanced", solver="dense")

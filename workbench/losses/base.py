@@ -18,6 +18,9 @@ from workbench.tensor_checks import check_not_negative, check_points, check_tens
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
+SOLVERS = ("auto", "screened", "batched")
+"""How a batch is computed: image by image, as is fastest on a CPU, or all at once, in few launches for a GPU."""
+
 
 def in_single(function: Callable[Given, Result]) -> Callable[Given, Result]:
     """Make a function compute float16 and bfloat16 tensors in float32, also inside ``torch.autocast``.
@@ -80,12 +83,14 @@ class CrowdLoss(nn.Module):
         readout: what the model's last layer has to give for this loss, see :data:`workbench.models.readout.READOUTS`.
         maps: the fields of the model's named result that the loss reads where they are given. They may be signed.
         whole: whether the loss needs whole numbers of people as weights.
+        solver: one of ``SOLVERS``, for losses that know both ways.
     """
 
     validate = True
     readout = "density"
     maps: tuple[str, ...] = ()
     whole = False
+    solver = "auto"
     _given: dict[str, Any]
 
     def __new__(cls, *_: Any, **options: Any) -> "CrowdLoss":
@@ -111,6 +116,10 @@ class CrowdLoss(nn.Module):
         if not self.validate:
             values["validate"] = False
         return ", ".join(f"{name}={value!r}" for name, value in values.items() if value is not None)
+
+    def together(self, density: Tensor) -> bool:
+        """Whether all images are computed at once: asked for, or by itself on any device but a CPU."""
+        return self.solver == "batched" or (self.solver == "auto" and density.device.type != "cpu")
 
     def image_terms(
         self, density: Float[Tensor, "h w"], points: Float[Tensor, "n 2"], weights: Float[Tensor, "n"]

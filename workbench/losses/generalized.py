@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from workbench.checks import check_choice, check_positive
-from workbench.losses.base import CrowdLoss
+from workbench.losses.base import SOLVERS, CrowdLoss
 from workbench.losses.generalized_terms import (
     DIVERGENCES,
     FLOOR,
@@ -30,7 +30,6 @@ from workbench.transport.screened import STEEPEST, screened_plan
 
 PLANS = ("converged", "rows", "columns")
 GRADIENTS = ("section3.3", "implicit")
-SOLVERS = ("auto", "screened", "batched")
 # Largest violation of a column in a batched plan: the gradient is right to 1e-4 (double: 1e-6) of its largest value.
 BATCHED_TOLERANCE = {torch.float32: 3e-4, torch.float64: 1e-7}
 STIFFEST = 1e10  # tau / epsilon above which double precision no longer resolves the plan
@@ -254,7 +253,7 @@ class GeneralizedLoss(CrowdLoss):
     def _batched(self, density: Tensor) -> bool:
         """Whether the plans of all images are found at once."""
         possible = self.convention == "paper" and self.plan == "converged" and self.gradient == "section3.3"
-        return possible and (self.solver == "batched" or (self.solver == "auto" and density.device.type != "cpu"))
+        return possible and self.together(density)
 
     def _terms_at_once(
         self, density: Float[Tensor, "b h w"], points: Sequence[Tensor], weights: Sequence[Tensor]

@@ -42,6 +42,7 @@ def batched_sinkhorn(
     entropy: str = "shannon",
     tolerance: float = 1e-4,
     max_iterations: int = 1000,
+    row_tau: float | None = None,
     validate: bool = True,
 ) -> TransportPlan:
     r"""The converged plans of a batch; each is what :func:`workbench.transport.sinkhorn` has of its image.
@@ -59,6 +60,7 @@ def batched_sinkhorn(
         entropy: "shannon" or "relative".
         tolerance: largest relative violation of a column.
         max_iterations: updates of the column potential at the last epsilon.
+        row_tau: weight of the rows' divergence where it is not ``tau``.
         validate: whether values are checked; the checks wait for the device.
 
     Returns:
@@ -74,7 +76,7 @@ def batched_sinkhorn(
         a, b = a.to(cost), b.to(cost)
         images = max(1, CHUNK_BYTES // (COPIES * cost.element_size() * max(1, cost[0].numel())))
         parts = [
-            _Batch(*part, epsilon, tau, entropy == "relative").solve(tolerance, max_iterations)
+            _Batch(*part, epsilon, tau, row_tau or tau, entropy == "relative").solve(tolerance, max_iterations)
             for part in zip(cost.split(images), a.split(images), b.split(images), strict=True)
         ]
         iterations = max(part[-1] for part in parts)
@@ -92,16 +94,26 @@ class _Batch:
     with r the logarithm of the row's sum of :math:`\exp(\psi_j - C_{ij} / \varepsilon)`, alpha log a or zero.
     """
 
-    def __init__(self, cost: Tensor, a: Tensor, b: Tensor, epsilon: float, tau: float | None, relative: bool) -> None:
+    def __init__(
+        self,
+        cost: Tensor,
+        a: Tensor,
+        b: Tensor,
+        epsilon: float,
+        tau: float | None,
+        row_tau: float | None,
+        relative: bool,
+    ) -> None:
         tiny = torch.finfo(cost.dtype).tiny
         self.cost, self.a, self.b, self.epsilon, self.tau = cost, a, b, epsilon, tau
         self.damping = 1.0 if tau is None else tau / (tau + epsilon)
+        self.row_damping = 1.0 if row_tau is None else row_tau / (row_tau + epsilon)
         log_a, self.log_b = a.clamp(min=tiny).log(), b.clamp(min=tiny).log()
         self.taken = b > 0
         nothing = cost.new_zeros(())
         self.rho, self.sigma = (log_a, self.log_b) if relative else (nothing, nothing)
         # what an update is made of besides the sums
-        self.rows = log_a if relative else self.damping * log_a
+        self.rows = log_a if relative else self.row_damping * log_a
         self.columns = self.log_b if relative else self.damping * self.log_b
         self.columns = self.columns.where(self.taken, NOBODY)
         self.tiny = cost.new_full((), tiny)
@@ -110,7 +122,7 @@ class _Batch:
         """The plans, f, g, the largest violation of a column in each image, and the number of updates."""
         if not self.cost.numel():
             return self.cost.clone(), self.rows * 0, self.columns * 0, self.cost.new_zeros(len(self.cost)), 0
-        omega = self.cost.new_tensor(2 / (1 + math.sqrt(1 - self.damping**2)) if self.tau else 1.0)
+        omega = self.cost.new_tensor(2 / (1 + math.sqrt(1 - self.damping * self.row_damping)) if self.tau else 1.0)
         omega = omega.expand(len(self.cost), 1)
         psi = torch.zeros_like(self.b).where(self.taken, NOBODY)
         phi, log_plan, reached = self.answered(psi)
@@ -137,7 +149,7 @@ class _Batch:
     def answered(self, psi: Float[Tensor, "b m"]) -> tuple[Tensor, Tensor, Tensor]:
         """The phi that answers psi, the logarithm of their plan, and of its columns' sums."""
         values = torch.sub(psi[:, None], self.cost, alpha=1 / self.epsilon)
-        phi = torch.sub(self.rows, values.logsumexp(2), alpha=self.damping)
+        phi = torch.sub(self.rows, values.logsumexp(2), alpha=self.row_damping)
         values.add_(phi[..., None])
         return phi, values, values.logsumexp(1)
 
@@ -155,7 +167,7 @@ class _Batch:
             reached = torch.sub(phi[..., None], self.cost, alpha=1 / self.epsilon).logsumexp(1)
             psi = torch.lerp(psi, torch.sub(self.columns, reached, alpha=self.damping), padded)
             reached = torch.sub(psi[:, None], self.cost, alpha=1 / self.epsilon).logsumexp(2)
-            phi = torch.lerp(phi, torch.sub(self.rows, reached, alpha=self.damping), omega)
+            phi = torch.lerp(phi, torch.sub(self.rows, reached, alpha=self.row_damping), omega)
         return phi, psi
 
     def swept_by_kernel(
@@ -168,21 +180,20 @@ class _Batch:
         image whose numbers leave the range of its kernel keeps its psi.
         """
         kernel = torch.sub(psi[:, None], self.cost, alpha=1 / self.epsilon).add_(phi[..., None]).exp_()
-        rows = torch.add(self.rows, phi, alpha=self.damping - 1)
+        rows = torch.add(self.rows, phi, alpha=self.row_damping - 1)
         columns = torch.add(self.columns, psi, alpha=self.damping - 1)
         turned = (kernel * rows.exp()[..., None]).mT
         kernel.mul_(columns.exp()[:, None])
         lowest = math.log(torch.finfo(kernel.dtype).tiny)  # of the sums' logarithms below
-        up, down = ((c[..., None] / self.damping).clamp(min=lowest) for c in (rows, columns))
-        base, step_up, step_down = (
-            math.exp(-self.damping),
-            *((omega * (mass > 0))[..., None] for mass in (self.a, self.b)),
-        )
+        dampings = (self.row_damping, self.damping)
+        up, down = ((c[..., None] / d).clamp(min=lowest) for c, d in zip((rows, columns), dampings, strict=True))
+        step_up, step_down = ((omega * (mass > 0))[..., None] for mass in (self.a, self.b))
+        base_up, base_down = (math.exp(-damping) for damping in dampings)
         before = last = down
         for _ in range(updates):
             before, last = last, down
-            down = torch.lerp(down, torch.baddbmm(self.tiny, turned, torch.pow(base, up)).log_(), step_down)
-            up = torch.lerp(up, torch.baddbmm(self.tiny, kernel, torch.pow(base, down)).log_(), step_up)
+            down = torch.lerp(down, torch.baddbmm(self.tiny, turned, torch.pow(base_up, up)).log_(), step_down)
+            up = torch.lerp(up, torch.baddbmm(self.tiny, kernel, torch.pow(base_down, down)).log_(), step_up)
         change = torch.stack([down - last, last - before]).where(self.taken[..., None], 0).abs().amax(2)
         new = torch.where(self.taken, psi + columns - self.damping * down[..., 0], NOBODY)
         new = torch.where(new.isfinite().all(1, keepdim=True), new, psi)

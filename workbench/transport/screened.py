@@ -46,6 +46,7 @@ def screened_plan(
     epsilon: float,
     tau: float,
     floor: float,
+    row_tau: float | None = None,
 ) -> TransportPlan:
     """The converged plan between a map and points, as :func:`workbench.transport.sinkhorn` has it on the whole matrix.
 
@@ -59,6 +60,7 @@ def screened_plan(
         tau: weight of the marginals' divergence.
         floor: rows of less density are given this much in the matrix of the plan, where no entry of them is above
             ``STEEPEST`` times it. They do not count when the potentials are found.
+        row_tau: weight of the rows' divergence where it is not ``tau``.
 
     Returns:
         The plan, sparse. Its support holds all of it but a share of less than 1e-4 (double precision: 1e-7) of each
@@ -71,7 +73,7 @@ def screened_plan(
     if tau > STIFF * epsilon:
         given = (density.double(), cells.double(), given[2].double(), given[3].double())
     with torch.no_grad():
-        problem, g, converged, iterations = _solved(*given, cost, epsilon, tau)
+        problem, g, converged, iterations = _solved(*given, cost, epsilon, tau, row_tau or tau)
         support, log_values, f = _answered(problem, g, given[0].flatten(), floor)
         if not bool(taken.all()) or support.cost.dtype != density.dtype:
             columns = taken.nonzero().squeeze(1)[support.columns].int()
@@ -84,7 +86,14 @@ def screened_plan(
 
 
 def _solved(
-    density: Tensor, cells: Tensor, points: Tensor, people: Tensor, cost: TransportCost, epsilon: float, tau: float
+    density: Tensor,
+    cells: Tensor,
+    points: Tensor,
+    people: Tensor,
+    cost: TransportCost,
+    epsilon: float,
+    tau: float,
+    row_tau: float,
 ) -> tuple["SparseProblem", Tensor, bool, int]:
     """The problem on the pairs that matter, its column potential, whether it converged, and in how many steps."""
     single = density.dtype != torch.float64
@@ -95,7 +104,7 @@ def _solved(
 
     def screened(g: Tensor, reach: float) -> tuple[SparseProblem, Tensor]:
         support, least = screen(size, cells, points, cost, g, reach)
-        return SparseProblem(support, a.log(), people.log(), g, least, epsilon, tau), least + reach
+        return SparseProblem(support, a.log(), people.log(), g, least, epsilon, tau, row_tau), least + reach
 
     if not bool((a > 0).any()):
         g = torch.zeros_like(people)
@@ -118,7 +127,13 @@ def _solved(
                 return problem, g, True, found.iterations
     plan = sinkhorn(cost(cells, points), a, people, epsilon=epsilon, tau=tau)
     problem, _ = screened(plan.column_potential, math.inf)
-    return problem, plan.column_potential, bool(plan.converged), plan.iterations
+    if row_tau == tau:
+        return problem, plan.column_potential, bool(plan.converged), plan.iterations
+    found = newton_method(
+        problem.iterate_at, plan.column_potential, damping=problem.damping, epsilon=epsilon,
+        tolerance=tolerance, max_iterations=500,
+    )  # fmt: skip
+    return problem, found.best.g - found.step, found.converged, found.iterations
 
 
 def _answered(
@@ -213,6 +228,10 @@ def _tiles(size: tuple[int, int], device: torch.device) -> Int[Tensor, "tiles k"
 class SparseProblem:
     r"""The unbalanced problem with the Shannon entropy on a support, see :func:`workbench.transport.sinkhorn`.
 
+    With two weights the Jacobian of the columns' violation is :math:`(I / \lambda_c - \lambda_r M) / \varepsilon`.
+    With :math:`\lambda^2 = \lambda_r \lambda_c` it is the one that :func:`workbench.transport.newton.newton_step`
+    solves for the violation times :math:`\lambda_c / \lambda`.
+
     Attributes:
         support: the pairs.
         log_a: (n,), -inf in rows of no mass.
@@ -220,7 +239,8 @@ class SparseProblem:
         start: (m,), a column potential.
         shift: (n,), the least C - start of each row: what keeps :math:`\exp((g - C + s) / \varepsilon)` in range.
         epsilon: entropic regularisation.
-        tau: weight of the marginals' divergence.
+        tau: weight of the columns' divergence.
+        row_tau: weight of the rows' divergence.
     """
 
     support: Support
@@ -230,11 +250,18 @@ class SparseProblem:
     shift: Float[Tensor, "n"]
     epsilon: float
     tau: float
+    row_tau: float
+
+    @property
+    def row_damping(self) -> float:
+        """The exponent of an update of the rows."""
+        return self.row_tau / (self.row_tau + self.epsilon)
 
     @property
     def damping(self) -> float:
-        """The exponent of an update."""
-        return self.tau / (self.tau + self.epsilon)
+        """The exponent of an update, of rows and columns in the geometric mean."""
+        columns = self.tau / (self.tau + self.epsilon)
+        return columns if self.row_tau == self.tau else math.sqrt(columns * self.row_damping)
 
     @cached_property
     def base(self) -> Float[Tensor, "k"]:
@@ -253,7 +280,7 @@ class SparseProblem:
 
     def row_potential(self, reached: Float[Tensor, "n"], anchor: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
         """The row potential, from the row sums of the kernel."""
-        return self.damping * (self.epsilon * (self.log_a - reached.log()) + anchor)
+        return self.row_damping * (self.epsilon * (self.log_a - reached.log()) + anchor)
 
     def negligible(self, g: Float[Tensor, "m"], bound: Float[Tensor, "n"], share: float) -> bool:
         """Whether pairs with C - start above ``bound`` in their row hold less than a share of each row and column at g.
@@ -261,7 +288,7 @@ class SparseProblem:
         The plan on such a pair is at most exp((f + g - start - bound) / epsilon).
         """
         f = self.iterate_at(g).f
-        row, column = self.log_a - f / self.tau, self.log_b - g / self.tau  # at the fixed point the marginals
+        row, column = self.log_a - f / self.row_tau, self.log_b - g / self.tau  # at the fixed point the marginals
         most = (f + (g - self.start).amax() - bound) / self.epsilon
         kept = torch.isfinite(self.log_a)
         if not bool(torch.isfinite(row[kept]).all()):
@@ -280,6 +307,8 @@ class SparseProblem:
         scale = ((f - anchor) / self.epsilon).exp_()
         columns = turned @ scale
         violation = columns.log() - self.log_b + g / self.tau
+        if self.row_tau != self.tau:
+            violation = violation * (self.tau / (self.tau + self.epsilon) / self.damping)
         return SparseIterate(f, g, violation, columns, scale / reached, kernel, turned, scale)
 
 
