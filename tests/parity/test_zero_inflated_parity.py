@@ -8,6 +8,7 @@ from workbench.losses import build_loss
 from workbench.losses.zero_inflated import density_zip, guarded_log_likelihood, multi_scale_error
 from workbench.models import ModelOutput
 from workbench.models.readout import CENTRES
+from workbench.points import dot_maps
 
 CASES = cases("zip")
 
@@ -19,7 +20,7 @@ def golden(case, key):
 def inputs(case):
     density, points = arguments(case, weights=False)
     loss = build_loss("zero_inflated", convention="official")
-    counts = loss.counts(tuple(density.shape[-2:]), points, [density.new_ones(len(p)) for p in points])
+    counts = dot_maps(points, tuple(density.shape[-2:]), loss.stride, [density.new_ones(len(p)) for p in points])
     return loss, density, points, counts
 
 

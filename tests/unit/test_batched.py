@@ -4,23 +4,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from workbench.study.launches import Launches
 from workbench.transport import batched, batched_sinkhorn, sinkhorn
-
-VIEWS = ("view", "transpose", "unsqueeze", "select", "expand", "slice", "detach", "split", "alias", "aten.t.")
-
-
-class Launches(TorchDispatchMode):
-    """Counts the operations that would launch a kernel, and the waits for the device."""
-
-    launches = waits = 0
-
-    def __torch_dispatch__(self, function, types, given=(), options=None):
-        name = str(function)
-        self.launches += not any(view in name for view in VIEWS)
-        self.waits += "_local_scalar_dense" in name or "nonzero" in name
-        return function(*given, **(options or {}))
 
 
 def crowds(counts, side=16, seed=0, dtype=torch.float64, balanced=False):

@@ -5,12 +5,12 @@ import pickle
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from workbench.losses import LOSSES, build_loss, relative_local_counting
 from workbench.losses.base import most_people
 from workbench.losses.hmode import attention_loss, importance_loss
 from workbench.losses.relative_rivals import absolute_local_counting, global_ranking, nested_ranking
+from workbench.study.launches import Launches
 
 CASES = [(name, {"convention": convention}) for name in sorted(LOSSES) for convention in ("paper", "official")]
 CASES += [("proximal", {"form": form}) for form in ("l2", "simplex", "kl", "p2p", "gaussian")]
@@ -89,18 +89,6 @@ def test_losses_of_two_maps_are_computed_in_single(number, dtype):
         )
 
 
-class Reads(TorchDispatchMode):
-    """Counts the reads of a tensor's value: on a GPU each waits for the device."""
-
-    def __init__(self):
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.count += func is torch.ops.aten._local_scalar_dense.default
-        return func(*args, **(kwargs or {}))
-
-
 @pytest.mark.bad_input
 @pytest.mark.parametrize("name", sorted(LOSSES))
 def test_no_check_of_values_without_validate(name):
@@ -109,9 +97,9 @@ def test_no_check_of_values_without_validate(name):
     assert checked(density, points) == unchecked(density, points)
     counts = []
     for loss in (checked, unchecked):
-        with Reads() as reads:
+        with Launches() as reads:
             loss(density, points)
-        counts.append(reads.count)
+        counts.append(reads.waits)
     assert counts[1] == counts[0] - 1  # all checks are one read
     if name == "l2":
         assert counts[1] == 0

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, ParamSpec, TypeVar
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from workbench.checks import check_choice, check_positive
 from workbench.models.base import ModelOutput
@@ -223,13 +224,13 @@ def check_batch(
     for index, image_points in enumerate(points):
         check_points(image_points, f"points[{index}]", values=False)
     counts = [len(image_points) for image_points in points]
-    spots = torch.cat([image_points.to(density.device) for image_points in points])
+    spots = torch.cat(list(points)).to(density.device)
     if weights is None:
         people = density.new_ones(len(spots))
     else:
         for index, image_weights in enumerate(weights):
             check_tensor(image_weights, f"weights[{index}]", shape=(counts[index],), values=False)
-        people = torch.cat([image_weights.to(density.device) for image_weights in weights])
+        people = torch.cat(list(weights)).to(density.device)
     if values:
         height, width = density.shape[-2:]
         extent = (height * stride, width * stride)
@@ -287,10 +288,13 @@ def batched(
     points: Sequence[Float[Tensor, "_ 2"]], weights: Sequence[Float[Tensor, "_"]]
 ) -> tuple[Float[Tensor, "b n 2"], Float[Tensor, "b n"], Bool[Tensor, "b n"]]:
     """The points and weights of a batch as one tensor each, and which entries are real; the others are zero."""
-    counts = torch.tensor([len(image_points) for image_points in points])
-    real = torch.arange(int(counts.max())) < counts[:, None]
-    pad = functools.partial(pad_sequence, batch_first=True)
-    return pad(list(points)), pad(list(weights)), real.to(points[0].device, non_blocking=True)
+    spots = F.pad(torch.cat(list(points)), (0, 0, 0, 1))  # a last row of zeros stands for what is not there
+    people = F.pad(torch.cat(list(weights)), (0, 1))
+    counts = np.array([len(image_points) for image_points in points])
+    rank = np.arange(counts.max())
+    index = np.where(rank < counts[:, None], rank + (counts.cumsum() - counts)[:, None], counts.sum())
+    place = torch.from_numpy(index).to(spots.device, non_blocking=True)
+    return spots[place], people[place], place < len(spots) - 1
 
 
 def check_people(people: Float[Tensor, "b *shape"], name: str) -> None:

@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from workbench.checks import check_choice, check_positive
-from workbench.losses.base import SOLVERS, CrowdLoss
+from workbench.losses.base import SOLVERS, CrowdLoss, batched
 from workbench.losses.generalized_terms import (
     DIVERGENCES,
     FLOOR,
@@ -259,7 +258,7 @@ class GeneralizedLoss(CrowdLoss):
         self, density: Float[Tensor, "b h w"], points: Sequence[Tensor], weights: Sequence[Tensor]
     ) -> dict[str, Float[Tensor, ""]]:
         """The terms of the whole batch, by :func:`workbench.transport.batched_sinkhorn`."""
-        places, people = pad_sequence(list(points), batch_first=True), pad_sequence(list(weights), batch_first=True)
+        places, people, _ = batched(points, weights)
         a = density.flatten(1)
         with torch.no_grad():
             cost, cells, places = self.geometry((density.shape[1], density.shape[2]), places)

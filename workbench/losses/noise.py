@@ -244,7 +244,7 @@ class NoiseLoss(CrowdLoss):
         variance = known.variance.flatten(1).gather(1, known.chosen)
         # by Woodbury's formula the low-rank part is V^-1 - C^-1, where V is the diagonal of C without its guard
         alone = (chosen.square() / (variance + known.guard[:, None])).sum(dim=1)
-        together = (chosen * torch.linalg.solve(known.matrix, chosen)).sum(dim=1)
+        together = (chosen * torch.linalg.solve_ex(known.matrix, chosen)[0]).sum(dim=1)
         image = self.weight / 2 * (penalty - alone + together)
         image = torch.where((people > 0).any(dim=1), image, density.double().sum(dim=(1, 2)))
         return {"likelihood": image.mean().to(density.dtype)}

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
+from scipy.spatial.distance import cdist
+from scipy.special import expit
 from torch import Tensor
 
 from workbench.checks import check_positive
@@ -14,6 +17,7 @@ from workbench.models.base import ModelOutput
 from workbench.models.readout import ANCHORS
 from workbench.points import cell_centres
 from workbench.tensor_checks import check_tensor
+from workbench.transport.nearest import Array, Indices, as_array
 
 
 def anchors(
@@ -44,13 +48,20 @@ def match(
     Returns:
         The queries that are matched, in increasing order, and the annotation of each. They are min(Q, N).
     """
+    pair = _matched(as_array(logits), as_array(predicted), as_array(points), distance_cost, class_cost)
+    query, person = torch.from_numpy(np.stack(pair)).to(logits.device)
+    return query, person
+
+
+def _matched(
+    logits: Array, predicted: Array, points: Array, distance_cost: float, class_cost: float
+) -> tuple[Indices, Indices]:
+    """:func:`match` on arrays."""
     from scipy.optimize import linear_sum_assignment  # takes a while to import
 
-    with torch.no_grad():
-        distance = torch.cdist(predicted, points, compute_mode="donot_use_mm_for_euclid_dist")
-        cost = distance_cost * distance - class_cost * torch.softmax(logits, dim=1)[:, 1:]
-        query, person = linear_sum_assignment(cost.cpu().numpy())
-    return torch.as_tensor(query, device=logits.device), torch.as_tensor(person, device=logits.device)
+    person = expit(logits[:, 1:] - logits[:, :1])
+    query, chosen = linear_sum_assignment(distance_cost * cdist(predicted, points) - class_cost * person)
+    return query, chosen
 
 
 def density_queries(density: Float[Tensor, "b h w"]) -> tuple[Float[Tensor, "b q 2"], Float[Tensor, "b q 2"]]:
@@ -138,26 +149,33 @@ class PointToPointLoss(CrowdLoss):
         predicted = anchors((height, width), self.stride, dtype=offsets.dtype, device=offsets.device) + offsets
         target = torch.zeros(shape[:2], dtype=torch.long, device=density.device)
         query_weights = torch.full_like(logits[..., 0], self.background_weight).detach()
-        squares = []
-        for image, (image_points, people) in enumerate(zip(points, weights, strict=True)):
-            query, person = match(
-                logits[image],
-                predicted[image],
-                image_points,
-                distance_cost=self.distance_cost,
-                class_cost=self.class_cost,
-            )
-            target[image, query] = 1
-            query_weights[image, query] = people[person].to(query_weights)
-            error = (predicted[image, query] - image_points[person]).square().sum(dim=1)
-            squares.append((people[person] * error).sum())
+        image, query, person = self._matches(logits, predicted, points)
+        spots, people = torch.cat(list(points))[person], torch.cat(list(weights))[person]
+        target[image, query] = 1
+        query_weights[image, query] = people.to(query_weights)
+        error = people * (predicted[image, query] - spots).square().sum(dim=1)
         entropy = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none").reshape(shape[:2])
         entropy = entropy * query_weights
-        squared = torch.stack(squares)
-        numbers = torch.tensor([len(image_points) for image_points in points], device=density.device)
+        squared = error.new_zeros(images).index_add(0, image, error)
+        counts = torch.tensor([len(image_points) for image_points in points])
+        numbers = counts.to(density.device, non_blocking=True)
         if self.convention == "official":
             classes, away = entropy.sum() / query_weights.sum(), squared.sum() / numbers.sum().clamp(min=1)
         else:
             classes = (entropy.sum(dim=1) / query_weights.sum(dim=1)).mean()
             away = (squared / numbers.clamp(min=1)).mean()
         return {"classes": classes, "points": self.point_weight * away}
+
+    def _matches(
+        self, logits: Float[Tensor, "b q 2"], predicted: Float[Tensor, "b q 2"], points: Sequence[Tensor]
+    ) -> Int[Tensor, "3 k"]:
+        """The image, the query and the annotation of each match; annotations count through the whole batch."""
+        queries, spots = as_array(torch.cat([logits, predicted], dim=2)), as_array(torch.cat(list(points)))
+        matches, start = [], 0
+        for image, image_points in enumerate(points):
+            end = start + len(image_points)
+            z, p = queries[image, :, :2], queries[image, :, 2:]
+            pair = _matched(z, p, spots[start:end], self.distance_cost, self.class_cost)
+            matches.append(np.stack([np.full_like(pair[0], image), pair[0], pair[1] + start]))
+            start = end
+        return torch.from_numpy(np.concatenate(matches, axis=1)).to(logits.device)

@@ -16,7 +16,7 @@ from workbench.tensor_checks import check_tensor
 
 LEAST_PROBABILITY = 1e-6
 """Probabilities of a plain density are kept this far from 0 and 1, where a logit is infinite."""
-PAIRS_AT_ONCE = 1 << 24  # entries of a block of images x cells x annotations: bounds the memory of the distances
+PAIRS_AT_ONCE = 1 << 25  # entries of a block of images x cells x annotations: bounds the memory of the distances
 
 
 def density_logits(density: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

@@ -11,7 +11,7 @@ from workbench.checks import check_positive
 from workbench.losses.base import CrowdLoss
 from workbench.models.base import ModelOutput
 from workbench.models.readout import CENTRES, rate
-from workbench.points import dot_map
+from workbench.points import dot_maps
 from workbench.tensor_checks import check_tensor
 
 LOG_GUARD = 1e-8  # the published likelihood adds this inside its logarithms
@@ -141,22 +141,12 @@ class ZeroInflatedLoss(CrowdLoss):
         self.scale_weight = scale_weight
         self.count_weight = count_weight
 
-    def counts(
-        self, size: tuple[int, int], points: Sequence[Float[Tensor, "_ 2"]], weights: Sequence[Float[Tensor, "_"]]
-    ) -> Float[Tensor, "b h w"]:
-        """The number of people in each block."""
-        maps = [
-            dot_map(image_points, size, self.stride, people, validate=False)
-            for image_points, people in zip(points, weights, strict=True)
-        ]
-        return torch.stack(maps)
-
     def batch_terms(
         self, result: ModelOutput, points: Sequence[Float[Tensor, "_ 2"]], weights: Sequence[Float[Tensor, "_"]]
     ) -> dict[str, Float[Tensor, ""]]:
         """Four terms, ``likelihood``, ``bins``, ``scales`` and ``count``."""
         images, _, height, width = result.density.shape
-        counts = self.counts((height, width), points, weights)
+        counts = dot_maps(points, (height, width), self.stride, weights)
         zero_logits, rates = density_zip(result.density[:, 0])
         if result.zero_logits is not None:
             check_tensor(result.zero_logits, "zero_logits", shape=(images, 2, height, width), values=False)
