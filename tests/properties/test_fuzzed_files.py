@@ -9,6 +9,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -72,6 +73,9 @@ CASES: list[Case] = [
     ("points", "test/points.csv", rows),
     ("labelled", "test/a.json", lambda content: len(json.loads(content)["points"])),
     ("coco", "test/annotations.json", lambda content: len(json.loads(content)["annotations"])),
+    ("cvat", "test/annotations.xml", lambda content: len(ElementTree.fromstring(content).findall("image[1]/points"))),
+    ("label_studio", "test/annotations.json", lambda content: len(json.loads(content)[0]["annotations"][0]["result"])),
+    ("via", "test/annotations.json", lambda content: len(next(iter(json.loads(content).values()))["regions"])),
 ]
 # whose damage may change whom the region holds, or which image comes first
 LOOSE = {
@@ -84,6 +88,7 @@ LOOSE = {
 }
 KNOWN = {
     **dict.fromkeys(("csv", "labelme", "points", "labelled", "coco", "webp"), "folder"),
+    **dict.fromkeys(("cvat", "label_studio", "via"), "folder"),
     **dict.fromkeys(("mat_folded", "mat_version_4"), "ucf_cc_50"),
     "nwpu_mats": "nwpu_crowd",
 }
@@ -107,6 +112,22 @@ def write_own(root, kind):
     elif kind == "labelled":
         said = {"points": points.tolist(), "labels": ["person"] * len(points)}
         (root / "test" / "a.json").write_text(json.dumps(said))
+    elif kind == "cvat":
+        marks = "".join(f'<points label="head" points="{x},{y}"/>' for x, y in points)
+        said = f'<annotations><image id="0" name="a.png" width="150" height="72">{marks}</image></annotations>'
+        (root / "test" / "annotations.xml").write_text(said)
+    elif kind == "label_studio":
+        shared = {"original_width": 150, "original_height": 72, "type": "keypointlabels"}
+        marks = [
+            shared | {"id": str(n), "value": {"x": x / 1.5, "y": y / 0.72, "width": 1, "keypointlabels": ["head"]}}
+            for n, (x, y) in enumerate(points)
+        ]
+        task = {"data": {"image": "/data/upload/1/0123abcd-a.png"}, "annotations": [{"result": marks}]}
+        (root / "test" / "annotations.json").write_text(json.dumps([task]))
+    elif kind == "via":
+        marks = [{"shape_attributes": {"name": "point", "cx": x, "cy": y}, "region_attributes": {}} for x, y in points]
+        said = {"a.png-1": {"filename": "a.png", "size": -1, "regions": marks, "file_attributes": {}}}
+        (root / "test" / "annotations.json").write_text(json.dumps(said))
     else:
         images = [{"id": 1, "file_name": "a.png", "height": 72, "width": 150}]
         said = [

@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 
 EXTRAS = {
-    "data": ("PIL", "skimage", "sklearn", "torchvision", "matplotlib", "tqdm"),
+    "data": ("PIL", "skimage", "sklearn", "torchvision", "matplotlib", "tqdm", "defusedxml"),
     "train": ("lightning_fabric", "timm", "pydantic", "yaml", "typer", "filelock"),
     "adversarial": ("torchattacks",),
     "sweeps": (

@@ -8,28 +8,21 @@ from typing import Any
 
 from workbench.data.files.entries import Annotation, as_boxes, as_points, as_size, normal, with_boxes
 from workbench.data.files.marks import Marks
-from workbench.io.text import read_object
 
 HEAD_KEYPOINTS = ("head", "nose")  # the keypoints that stand for a person
 KEPT = ("id", "keypoints", "bbox", "iscrowd")  # what is looked at of an annotation
 
 
-def read_coco(path: Path) -> dict[str, Marks]:
+def coco_marks(found: dict[str, Any], path: Path) -> dict[str, Marks]:
     """The marks of each image of a COCO file, by file name; labels are the categories' names.
 
+    Args:
+        found: what the file holds.
+        path: the file, for messages.
+
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: not JSON, other keys, an id or a file name twice, or annotations of images or of categories that
-            are not listed.
+        ValueError: an id or a file name twice, or annotations of images or of categories that are not listed.
     """
-    found = read_object(path, "images", "annotations")
-    try:
-        return _by_image(found, path)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is not of COCO's form: {type(error).__name__} {error}") from error
-
-
-def _by_image(found: dict[str, Any], path: Path) -> dict[str, Marks]:
     categories = {kind["id"]: kind for kind in found.get("categories", [])}
     names = {image["id"]: normal(image["file_name"]) for image in found["images"]}
     _check_once((kind["id"] for kind in found.get("categories", [])), "categories with the id", path)

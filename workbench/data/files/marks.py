@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from workbench.data.files.entries import Annotation
+from workbench.data.files.entries import Annotation, as_boxes, as_points, with_boxes
 
 Labels = tuple[str, ...]
 LISTED_LABELS = 20  # labels that a message lists
@@ -38,6 +40,36 @@ class Marks(NamedTuple):
             kept = [index for index, label in enumerate(self.labels) if label in labels]
             given = given[kept] if isinstance(given, Tensor) else [given[index] for index in kept]
         return self.people(given)._replace(size=self.size)
+
+
+class Shape(NamedTuple):
+    """A shape that somebody drew in an annotation tool.
+
+    Attributes:
+        label: its label, "" where it has none.
+        kind: what the tool calls it, for the message.
+        point: x and y of the person; None where the shape does not say where that is, as an outline does not.
+        box: x1, y1, x2, y2, where it is an upright box.
+    """
+
+    label: str
+    kind: str
+    point: Sequence[Any] | None
+    box: Sequence[Any] | None = None
+
+
+def of_shapes(shapes: Sequence[Shape], path: Path, size: tuple[int, int] | None = None) -> Marks:
+    """The marks of one image that the shapes in ``path`` are; ``size`` as in :class:`Marks`."""
+    return Marks([shape.label for shape in shapes], shapes, partial(_people, path=path), size)
+
+
+def _people(shapes: Sequence[Shape], path: Path) -> Annotation:
+    outline = next((shape for shape in shapes if shape.point is None), None)
+    if outline is not None:
+        raise ValueError(f"{path} holds a shape {outline.kind!r}, expected points, boxes, circles or ellipses")
+    points = as_points([shape.point for shape in shapes], path)
+    boxes = as_boxes([shape.box for shape in shapes if shape.box is not None], path)
+    return with_boxes(boxes, points) if len(boxes) == len(shapes) > 0 else Annotation(points)
 
 
 def as_labels(labels: Sequence[str] | None) -> Labels | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from workbench.data.files.entries import Annotation, as_points, normal
 from workbench.data.files.marks import Marks
+from workbench.data.files.via import via_table
 from workbench.io.text import TABLE_COSTS, comma_hint, is_decimal_comma, is_number, read_text
 
 IMAGE_COLUMNS = ("image", "file", "filename", "file_name", "name")
@@ -94,7 +95,10 @@ def read_csv(path: Path) -> Marks:
 def read_csv_of_many(path: Path) -> dict[str, Marks]:
     """The points of each image that a CSV file with the columns image, x and y names; otherwise as :func:`read_csv`.
 
-    A row whose x and y are empty says that there is nobody in the image.
+    A row whose x and y are empty says that there is nobody in the image. VIA's table is read, too.
     """
     header, rows = _table(path)
+    header = [name.removeprefix("#") for name in header]  # of VIA's first version
+    if {"filename", "region_shape_attributes", "region_attributes"} <= set(header):
+        return via_table(((line, dict(zip(header, cells, strict=True))) for line, cells in rows), path)
     return _by_image(path, header, rows, next((name for name in IMAGE_COLUMNS if name in header), IMAGE_COLUMNS[0]))

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from workbench.data.files.annotations import read_json_of_one, read_mat_points
-from workbench.data.files.coco import read_coco
+from workbench.data.files.cvat import read_cvat
 from workbench.data.files.entries import Annotation, Entry, image_files, normal
+from workbench.data.files.exports import read_json_of_many
 from workbench.data.files.folders import FileDataset
 from workbench.data.files.images import IMAGE_SUFFIXES
+from workbench.data.files.label_studio import own_names
 from workbench.data.files.marks import Marks, as_labels, check_labels
 from workbench.data.files.tables import read_csv, read_csv_of_many
 from workbench.data.splits import hold_out
@@ -18,15 +20,25 @@ from workbench.data.splits import hold_out
 PARTS = ("train", "val", "test")
 ANNOTATION_PLACES = ("", "annotations", "labels", "points", "gt", "ground_truth", "ground-truth")
 OF_MANY: Mapping[str, Callable[[Path], dict[str, Marks]]] = {
-    "annotations.json": read_coco,
+    "annotations.json": read_json_of_many,
     "points.csv": read_csv_of_many,
     "annotations.csv": read_csv_of_many,
+    "annotations.xml": read_cvat,
+    # the names that Label Studio and the VGG Image Annotator give
+    "project-*-at-*.json": read_json_of_many,
+    "via_project_*.json": read_json_of_many,
+    "via_export_json.json": read_json_of_many,
+    "via_export_coco.json": read_json_of_many,
+    "via_region_data.json": read_json_of_many,
+    "via_export_csv.csv": read_csv_of_many,
+    "via_region_data.csv": read_csv_of_many,
 }
 OF_ONE: Mapping[str, Callable[[Path], Marks]] = {".csv": read_csv, ".json": read_json_of_one, ".mat": read_mat_points}
 STEMS = ("{}", "GT_{}", "{}_ann")
 TEST_SHARE = 0.2
 ACCEPTED = (
-    f"either one file for all images there ({', '.join(OF_MANY)}: COCO, or the columns image, x, y), or a file for "
+    "either one file for all images there (annotations.json: COCO, Label Studio or VIA; annotations.xml: CVAT; "
+    "points.csv: the columns image, x, y, or VIA's; or an export under the name that its tool gave it), or a file for "
     f"each image: NAME.csv (x and y), NAME.json (LabelMe) or NAME.mat, beside the image or in "
     f"{', '.join(ANNOTATION_PLACES[1:])}"
 )
@@ -34,13 +46,15 @@ ACCEPTED = (
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Folder(FileDataset):
-    """Anybody's pictures with points as CSV, LabelMe, COCO or MATLAB files.
+    """Anybody's pictures with points as CSV or MATLAB files, or as annotation tools export them.
 
     Images lie in ``root`` or ``root/images``. Annotations are either one file for all of them in ``root``,
 
     - ``annotations.json``: COCO's form; the person is the only keypoint, the head or nose, else the middle of the box;
+      or the JSON of Label Studio or of the VGG Image Annotator (VIA), also under the name that the tool gave it;
+    - ``annotations.xml``: "CVAT for images 1.1";
     - ``points.csv`` or ``annotations.csv``: the columns ``image``, ``x``, ``y``; a row with neither x nor y says that
-      there is nobody in the image;
+      there is nobody in the image; or VIA's table;
 
     or a file for each image of the image's name (also ``GT_name`` or ``name_ann``), beside it or in ``annotations``,
     ``labels``, ``points``, ``gt`` or ``ground_truth``:
@@ -53,7 +67,10 @@ class Folder(FileDataset):
     With folders ``train``, ``test`` and perhaps ``val`` in ``root``, each such as above, these are the parts. Without
     them a fifth of the images, always the same ones, is the test part. An image without an annotation is an error.
 
-    Marks may have labels: COCO's categories, LabelMe's labels, a table's column ``label`` (or ``class``, ``category``).
+    Of the shapes that a tool draws a point is a person, and so is the middle of a box, a circle or an ellipse. An
+    outline does not say where the person is: it is an error if its label counts.
+
+    Marks may have labels: COCO's categories, a tool's labels, a table's column ``label`` (or ``class``, ``category``).
     Where the set holds several labels, ``labels`` must say which of them are people.
 
     Other arguments and errors as in :class:`~workbench.data.files.folders.FileDataset`.
@@ -94,13 +111,14 @@ class Folder(FileDataset):
         """
         folder = root if part == "all" else root / part
         inner = folder / "images" if (folder / "images").is_dir() else folder
-        files = [folder / name for name in OF_MANY if (folder / name).is_file()]
+        readers = {path: read for form, read in OF_MANY.items() for path in sorted(folder.glob(form)) if path.is_file()}
+        files = list(readers)
         if not files:
             return _each(image_files(inner), folder)
         if len(files) > 1:
             raise ValueError(f"{folder} holds {' and '.join(file.name for file in files)}, expected one of them")
         images = {normal(image.name): image for image in image_files(inner, one_a_name=False)}
-        said = OF_MANY[files[0].name](files[0])
+        said = own_names(readers[files[0]](files[0]), images)
         for name in said:
             if Path(name).is_absolute() or ".." in Path(name).parts:
                 raise ValueError(f"{files[0]} names the image {name[:60]!r}, expected one within {inner}")
