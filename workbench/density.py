@@ -6,7 +6,7 @@ of the map.
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from workbench.checks import check_positive, check_whole
@@ -63,16 +63,28 @@ def density_map(
         check_tensor(weights, "weights", shape=(len(points),), values=validate)
         if validate:
             check_not_negative(weights, "weights")
-    x, y = points.unbind(1)
+    return gaussian_maps(points, size, variance, stride, weights)
+
+
+def gaussian_maps(
+    points: Float[Tensor, "*b n 2"],
+    size: tuple[int, int],
+    variance: Float[Tensor, "*b n 1"],
+    stride: float,
+    weights: Float[Tensor, "*b n"] | None = None,
+) -> Float[Tensor, "*b h w"]:
+    """The map of :func:`density_map`, or those of a batch whose padding has no weight; nothing is checked."""
+    height, width = size
+    x, y = points.unbind(-1)
     kernels = []
     for coordinate, cells in ((y, height), (x, width)):
         centres = cell_axis(cells, stride, dtype=points.dtype, device=points.device)
         # softmax is the normalised Gaussian; it does not underflow for a kernel far narrower than a cell
-        kernels.append(torch.softmax(-(centres - coordinate[:, None]).square() / (2 * variance), dim=1))
+        kernels.append(torch.softmax(-(centres - coordinate[..., None]).square() / (2 * variance), dim=-1))
     rows, columns = kernels
     if weights is not None:
-        rows = rows * weights.to(points)[:, None]
-    return rows.T @ columns
+        rows = rows * weights.to(points)[..., None]
+    return rows.mT @ columns
 
 
 def adaptive_sigma(
@@ -110,6 +122,24 @@ def adaptive_sigma(
     ranks = list(range(2, min(neighbours, len(points) - 1) + 2))  # rank 1 is the point itself
     distance, _ = cKDTree(coordinates).query(coordinates, k=ranks)
     return torch.as_tensor(beta * distance.mean(axis=1)).to(points).clamp(min=least)
+
+
+def adaptive_sigmas(
+    points: Float[Tensor, "b n 2"],
+    real: Bool[Tensor, "b n"],
+    *,
+    neighbours: int,
+    beta: float,
+    default: float,
+    least: float = 1.0,
+) -> Float[Tensor, "b n"]:
+    """The widths of :func:`adaptive_sigma` for a padded batch, of which ``real`` says what is there."""
+    distance = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
+    alone = ~real[:, None] | torch.eye(real.shape[1], dtype=torch.bool, device=real.device)
+    near = distance.masked_fill(alone, torch.inf).topk(min(neighbours, real.shape[1]), dim=2, largest=False).values
+    known = near.isfinite()
+    mean = near.where(known, 0).sum(dim=2) / known.sum(dim=2).clamp(min=1)
+    return torch.where(known.any(dim=2), (beta * mean).clamp(min=least), default)
 
 
 def local_counts(density: Float[Tensor, "*batch h w"], region: int) -> Float[Tensor, "*batch r c"]:

@@ -1,18 +1,24 @@
 """The Bayesian loss: the posterior of the annotations divides each cell's density among them."""
 
+import functools
 import math
+from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
-from workbench.checks import check_positive
-from workbench.losses.base import CrowdLoss
+from workbench.checks import check_choice, check_positive
+from workbench.losses.base import SOLVERS, CrowdLoss, batched
+from workbench.models.base import ModelOutput
 from workbench.points import cell_axis, cell_centres
 from workbench.tensor_checks import check_points, check_tensor
+from workbench.transport.batched import CHUNK_BYTES
 from workbench.transport.nearest import as_array, grid, nearest
 
 PAPER_RATIO, OFFICIAL_RATIO = 0.15, 1.0
+HELD_AT_ONCE = 5  # arrays of cells x annotations of a batch that are held at once
 CHUNK = 1 << 20  # entries of a block of cells x annotations: bounds the memory of the log-domain softmax
 
 
@@ -42,6 +48,10 @@ def background_log_likelihood(
         convention: "paper" or "official".
     """
     radius = torch.as_tensor(nearest(as_array(points), grid(size, stride))[0]).to(points).reshape(size)
+    return _background(radius, sigma, distance, convention)
+
+
+def _background(radius: Tensor, sigma: float, distance: float, convention: str) -> Tensor:
     # the published code guards its division with 1e-5 square pixels
     squared = distance**2 / (radius.square() + 1e-5) if convention == "official" else (distance - radius).square()
     return -squared / (2 * sigma**2)
@@ -182,6 +192,7 @@ class BayesianLoss(CrowdLoss):
         background: whether there is a background model.
         background_distance: distance d of the dummy background point in image pixels; None: by ``background_ratio``.
         background_ratio: d as a fraction of the image's shorter side; None: 0.15 (paper), 1 (official).
+        solver: "screened", image by image; "batched", all images at once; "auto": screened on a CPU, else batched.
 
     Reference:
         Ma et al., "Bayesian Loss for Crowd Count Estimation with Point Supervision", ICCV 2019; Wan, Liu and Chan,
@@ -197,9 +208,12 @@ class BayesianLoss(CrowdLoss):
         background: bool = True,
         background_distance: float | None = None,
         background_ratio: float | None = None,
+        solver: str = "auto",
     ) -> None:
         super().__init__(stride=stride, convention=convention)
         check_positive(sigma, "sigma")
+        check_choice(solver, SOLVERS, "solver")
+        self.solver = solver
         if background_distance is not None and background_ratio is not None:
             raise ValueError(
                 f"background_distance is {background_distance!r} and background_ratio {background_ratio!r}, "
@@ -213,11 +227,15 @@ class BayesianLoss(CrowdLoss):
         self.background_distance = background_distance
         self.background_ratio = background_ratio or (OFFICIAL_RATIO if convention == "official" else PAPER_RATIO)
 
+    def _distance(self, size: tuple[int, int]) -> float:
+        """From an annotation to its dummy background point in pixels."""
+        return self.background_distance or self.background_ratio * min(size) * self.stride
+
     def background_map(self, points: Float[Tensor, "n 2"], size: tuple[int, int]) -> Float[Tensor, "h w"] | None:
         """Log-likelihoods of the background for a map of ``size``, None without a background model."""
         if not self.background:
             return None
-        distance = self.background_distance or self.background_ratio * min(size) * self.stride
+        distance = self._distance(size)
         return background_log_likelihood(
             points, size, sigma=self.sigma, stride=self.stride, distance=distance, convention=self.convention
         )
@@ -234,3 +252,46 @@ class BayesianLoss(CrowdLoss):
             density, points, sigma=self.sigma, stride=self.stride, background=background, validate=False
         )
         return {"points": (counts - weights).abs().sum(), "background": empty}
+
+    def batch_terms(
+        self, result: ModelOutput, points: Sequence[Float[Tensor, "_ 2"]], weights: Sequence[Float[Tensor, "_"]]
+    ) -> dict[str, Float[Tensor, ""]]:
+        """As :meth:`image_terms`; all at once by a softmax in the log domain, computed again for the gradient."""
+        if not self.together(result.density) or not any(len(image_points) for image_points in points):
+            return super().batch_terms(result, points, weights)
+        density = result.density[:, 0]
+        places, people, real = batched(points, weights)
+        cells = cell_centres(
+            (density.shape[1], density.shape[2]), self.stride, dtype=people.dtype, device=people.device
+        )
+        distance = self._distance((density.shape[1], density.shape[2]))
+
+        def counts(part: Float[Tensor, "b k"], centres: Float[Tensor, "k 2"]) -> Float[Tensor, "b m"]:
+            return (part[:, None] @ self._shares(centres, places, real, distance))[:, 0]
+
+        size = max(1, CHUNK_BYTES // (HELD_AT_ONCE * people.element_size() * people.numel()))
+        parts = list(zip(density.flatten(1).split(size, dim=1), cells.split(size), strict=True))
+        if len(parts) == 1:
+            found = counts(*parts[0])
+        else:
+            again = functools.partial(checkpoint, counts, use_reentrant=False, preserve_rng_state=False)
+            found = torch.stack([again(*part) for part in parts]).sum(dim=0)
+        return {
+            "points": (found[:, :-1] - people).abs().sum(dim=1).mean(),
+            "background": found[:, -1].mean(),
+        }
+
+    @torch.no_grad()
+    def _shares(
+        self, cells: Float[Tensor, "k 2"], points: Float[Tensor, "b n 2"], real: Bool[Tensor, "b n"], distance: float
+    ) -> Float[Tensor, "b k m"]:
+        """The posterior of each annotation and last of the background; an image of nobody is all background."""
+        x, y = ((cells[:, None, axis] - points[:, None, :, axis]).square_() for axis in (0, 1))
+        squared = x.add_(y).masked_fill_(~real[:, None], torch.inf)
+        none = ~real.any(dim=1, keepdim=True)
+        radius = squared.amin(dim=2).masked_fill(none, 0).sqrt_()
+        background = torch.full_like(radius, -torch.inf)
+        if self.background:
+            background = _background(radius, self.sigma, distance, self.convention)
+        logits = torch.cat([squared.mul_(-0.5 / self.sigma**2), background.masked_fill(none, 0)[..., None]], dim=2)
+        return logits.softmax(dim=2)

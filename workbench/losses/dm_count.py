@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.checks import check_positive, check_whole
-from workbench.losses.base import CrowdLoss
+from workbench.checks import check_choice, check_positive, check_whole
+from workbench.losses.base import SOLVERS, CrowdLoss, batched
 from workbench.models.base import ModelOutput
-from workbench.points import dot_map
+from workbench.points import cell_centres, dot_map, dot_maps
+from workbench.transport.batched import published_potentials
+from workbench.transport.costs import TransportCost
 from workbench.transport.dm_count import published_grid_plan, solve_grid
 from workbench.transport.nearest import as_array
 
@@ -36,9 +39,13 @@ def rounded_dots(
     points: Float[Tensor, "n 2"], size: tuple[int, int], stride: float, weights: Float[Tensor, "n"]
 ) -> Float[Tensor, "h w"]:
     """The published dot map: annotations at their rounded pixel coordinates, the last pixel where that is outside."""
+    return dot_map(_rounded(points, size, stride), size, stride, weights, validate=False)
+
+
+def _rounded(points: Tensor, size: tuple[int, int], stride: float) -> Tensor:
     height, width = size
     last = points.new_tensor([width, height]) * stride - 1
-    return dot_map(points.round().minimum(last), size, stride, weights, validate=False)
+    return points.round().minimum(last)
 
 
 class DMCountLoss(CrowdLoss):
@@ -71,6 +78,8 @@ class DMCountLoss(CrowdLoss):
         reg: entropic regularisation in square pixels.
         tolerance: largest relative error of an annotation's mass at the exact solution.
         iterations: of the official convention.
+        solver: "screened", image by image; "batched", all images at once; "auto": screened on a CPU, else batched.
+            The exact solution is found on the CPU in any case; batched, the device is read twice for all images.
 
     Reference:
         Wang, Liu, Samaras and Hoai, "Distribution Matching for Crowd Counting", NeurIPS 2020.
@@ -86,6 +95,7 @@ class DMCountLoss(CrowdLoss):
         reg: float = 10.0,
         tolerance: float = 1e-6,
         iterations: int = 100,
+        solver: str = "auto",
     ) -> None:
         super().__init__(stride=stride, convention=convention)
         check_positive(ot_weight, "ot_weight", zero=True)
@@ -93,11 +103,13 @@ class DMCountLoss(CrowdLoss):
         check_positive(reg, "reg")
         check_positive(tolerance, "tolerance")
         check_whole(iterations, "iterations")
+        check_choice(solver, SOLVERS, "solver")
         self.ot_weight = ot_weight
         self.tv_weight = tv_weight
         self.reg = reg
         self.tolerance = tolerance
         self.iterations = iterations
+        self.solver = solver
 
     def potential(
         self, density: Float[Tensor, "h w"], points: Float[Tensor, "n 2"], weights: Float[Tensor, "n"]
@@ -155,7 +167,66 @@ class DMCountLoss(CrowdLoss):
         self, result: ModelOutput, points: Sequence[Float[Tensor, "_ 2"]], weights: Sequence[Float[Tensor, "_"]]
     ) -> dict[str, Float[Tensor, ""]]:
         """As in every loss; with the official convention the transport term is the sum over the batch."""
+        if self.together(result.density):
+            return self._terms_at_once(result.density[:, 0], points, weights)
         terms = super().batch_terms(result, points, weights)
         if self.convention == "official":
             terms["transport"] = terms["transport"] * len(result.density)
         return terms
+
+    def _terms_at_once(
+        self, density: Float[Tensor, "b h w"], points: Sequence[Tensor], weights: Sequence[Tensor]
+    ) -> dict[str, Float[Tensor, ""]]:
+        """The terms of the whole batch."""
+        official = self.convention == "official"
+        size = (density.shape[1], density.shape[2])
+        places, ones, real = batched(points, weights)
+        people = ones.sum(dim=1)
+        count = density.sum(dim=(1, 2))
+        some = people > 0
+        shape = density * (count / (count.square() + COUNT_GUARD))[:, None, None]
+        terms = {"count": (count - people).abs()}
+        moved = torch.zeros_like(count)
+        if self.ot_weight:
+            potentials, value = self._potentials(density.detach(), places, ones, real)
+            linear = (potentials * shape).sum(dim=(1, 2)) + value
+            moved = torch.where(some & (count.detach() > 0), linear, 0)
+        terms["transport"] = self.ot_weight * moved * (len(density) if official else 1)
+        if official:
+            places = _rounded(places, size, self.stride)
+        dots = dot_maps(list(places), size, self.stride, list(ones))
+        guard = 1e-6 if official else 0
+        if official:
+            shape = density / (count + guard)[:, None, None]
+        whole = dots.sum(dim=(1, 2)) + guard
+        dots = dots / torch.where(some, whole, 1)[:, None, None]
+        variation = (shape - dots).abs().sum(dim=(1, 2)) / (1 if official else 2)
+        terms["variation"] = self.tv_weight * people * variation
+        return {name: value.mean() for name, value in terms.items()}
+
+    @torch.no_grad()
+    def _potentials(
+        self, density: Float[Tensor, "b h w"], places: Tensor, people: Tensor, real: Tensor
+    ) -> tuple[Float[Tensor, "b h w"], Float[Tensor, "b"]]:
+        """Of each image what :meth:`potential` has; an image without people or density has any finite potential."""
+        size = (density.shape[1], density.shape[2])
+        if self.convention == "official":
+            cells = cell_centres(size, self.stride, dtype=density.dtype, device=density.device)
+            squared = TransportCost("squared").between(cells[:, None], places[:, None])
+            found = published_potentials(
+                squared, density.flatten(1), people, real, epsilon=self.reg, iterations=self.iterations
+            ).reshape(density.shape)
+            tiny = torch.finfo(density.dtype).tiny
+            mean = (density * found).sum(dim=(1, 2)) / density.sum(dim=(1, 2)).clamp(min=tiny)
+            return found - mean[:, None, None], torch.zeros_like(mean)
+        masses = as_array(density)
+        known = as_array(torch.cat([places, people[..., None], real[..., None]], dim=2))
+        potential, values = np.zeros(masses.shape), np.zeros((len(masses), 1))
+        for image, (mass, table) in enumerate(zip(masses, known, strict=True)):
+            spots, held = table[table[:, 3] > 0, :2], table[table[:, 3] > 0, 2]
+            if held.sum() > 0 and mass.sum() > 0:
+                plan = solve_grid(mass, spots, held, stride=self.stride, epsilon=self.reg, tolerance=self.tolerance)
+                potential[image] = plan.row_potential - (mass * plan.row_potential).sum() / mass.sum()
+                values[image] = plan.value
+        both = torch.from_numpy(np.column_stack([potential.reshape(len(masses), -1), values])).to(density)
+        return both[:, :-1].reshape(density.shape), both[:, -1]

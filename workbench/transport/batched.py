@@ -15,12 +15,13 @@ for updates by the kernel :math:`\exp((f + g - C) / \varepsilon)`, each a produc
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from workbench.checks import check_choice, check_positive, check_whole
 from workbench.tensor_checks import check_not_negative, check_tensor
 from workbench.transport.dense import ENTROPIES
+from workbench.transport.dm_count import GUARD
 from workbench.transport.plan import TransportPlan
 
 CHUNK_BYTES = 2 << 30  # of the arrays of the costs' shape that are held beside the costs
@@ -84,6 +85,41 @@ def batched_sinkhorn(
     return TransportPlan(
         matrix, matrix.mT, matrix.sum(2), matrix.sum(1), f, g, residual <= tolerance, iterations, residual
     )
+
+
+@torch.no_grad()
+def published_potentials(
+    cost: Float[Tensor, "b n m"],
+    a: Float[Tensor, "b n"],
+    b: Float[Tensor, "b m"],
+    real: Bool[Tensor, "b m"],
+    *,
+    epsilon: float,
+    iterations: int,
+) -> Float[Tensor, "b n"]:
+    """The row potentials of :func:`workbench.transport.dm_count.published_grid_plan` for a padded batch.
+
+    All iterations are done, by whole kernels.
+
+    Args:
+        cost: (B, n, m), square pixels; overwritten.
+        a: (B, n), mass of each row, not normalised.
+        b: (B, m), mass of each column, not normalised.
+        real: (B, m), which columns are no padding.
+        epsilon: square pixels.
+        iterations: their number.
+    """
+    if not b.shape[1]:
+        return torch.zeros_like(a)
+    kernel, guard = cost.mul_(-1 / epsilon).exp_(), cost.new_full((), GUARD)
+    turned, tiny = kernel.mT, torch.finfo(a.dtype).tiny
+    a, b = a / (a.sum(1, keepdim=True) + 1e-8), b / b.sum(1, keepdim=True).clamp(min=tiny)
+    a, b, u = a[..., None], b[..., None], (real / real.sum(1, keepdim=True).clamp(min=1)).to(a)[..., None]
+    v = torch.zeros_like(a)
+    for _ in range(iterations):
+        v = a / torch.baddbmm(guard, kernel, u)
+        u = b / torch.baddbmm(guard, turned, v)
+    return epsilon * (v[..., 0] + guard).log()
 
 
 class _Batch:
