@@ -173,7 +173,7 @@ def test_transforms_of_functions_are_refused_by_name(name):
         (
             "l2",
             {"sigma": 4.0},
-            "L2Loss(stride=8, convention='paper', kernel='fixed', sigma=4.0, neighbours=3, beta=0.3)",
+            "L2Loss(stride=8, convention='paper', kernel='fixed', sigma=4.0, neighbours=3, beta=0.3, solver='auto')",
         ),
         ("generalized", {"epsilon": 0.01}, "epsilon=0.01"),
         ("generalized", {"transport": False}, "transport=False"),

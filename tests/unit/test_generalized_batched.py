@@ -54,7 +54,7 @@ def test_the_batched_loss_is_the_screened_one(options, dtype):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_extremes_stay_finite(options, dtype):
-    if options.get("convention") == "official" or options.get("plan") or options.get("gradient"):
+    if options.get("plan") or options.get("gradient"):
         pytest.skip("solved by another solver")
     loss = build_loss("generalized", solver="batched", **options)
     for density, points in extremes(dtype).values():
@@ -69,9 +69,3 @@ def test_auto_is_screened_on_a_cpu():
     density, points, weights = batch((9, 4))
     one, other = (build_loss("generalized", solver=solver)(density, points, weights) for solver in ("auto", "screened"))
     assert torch.equal(one, other)
-
-
-@pytest.mark.bad_input
-def test_bad_solvers_are_named():
-    with pytest.raises(ValueError, match="solver is given with convention 'official'"):
-        build_loss("generalized", convention="official", solver="batched")

@@ -17,6 +17,8 @@ CASES = [
     ("dm_count", {"ot_weight": 0.0}),
     ("unbalanced", {}),
     ("generalized", {}),
+    ("generalized", {"convention": "official"}),
+    ("generalized", {"convention": "official", "pixel": "kl", "point": "l2", "cost": "squared", "entropy": False}),
 ]
 DTYPES = [(torch.float32, 1e-4), (torch.float64, 1e-6)]
 

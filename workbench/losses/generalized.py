@@ -11,20 +11,19 @@ from torch import Tensor
 
 from workbench.checks import check_choice, check_positive
 from workbench.losses.base import SOLVERS, CrowdLoss, batched
+from workbench.losses.generalized_official import TRACE, official_batch_terms, official_terms
 from workbench.losses.generalized_terms import (
     DIVERGENCES,
     FLOOR,
-    TRACE,
     ImplicitShift,
     Product,
     density_factor,
-    official_terms,
     plan_terms,
 )
 from workbench.models.base import ModelOutput
 from workbench.points import cell_centres
 from workbench.transport import COSTS, TransportCost, TransportPlan, batched_sinkhorn, column_plan, row_plan
-from workbench.transport.published import PublishedSchedule, published_plan
+from workbench.transport.published import PublishedSchedule, batched_published_plan, published_plan
 from workbench.transport.screened import STEEPEST, screened_plan
 
 PLANS = ("converged", "rows", "columns")
@@ -73,9 +72,9 @@ class GeneralizedLoss(CrowdLoss):
         plan: "converged"; "rows" or "columns" for the plans of half an iteration from u = v = 1, sec. 4.1 (paper only).
         gradient: "section3.3", the plan's v constant and u a function of a, or "implicit", the true derivative of the
             loss at the converged plan (paper only).
-        solver: of the converged plan (paper only): "screened", image by image on the pairs that matter; "batched", all
-            images at once on whole matrices; "auto", screened on a CPU and batched on other devices. The implicit
-            gradient is always screened.
+        solver: "screened", image by image, the converged plan on the pairs that matter; "batched", all images at once
+            on whole matrices; "auto", screened on a CPU and batched on other devices. The implicit gradient and the
+            plans of half an iteration are always found image by image.
         blur: official: epsilon is blur**p, and the weight of the entropy; None: 0.01.
         reach: official: the plan's tau is reach**p, infinity for a balanced plan; None: 0.5.
         scaling: official: the factor of blur from one iteration to the next; None: 0.5.
@@ -125,7 +124,6 @@ class GeneralizedLoss(CrowdLoss):
                 "epsilon": epsilon,
                 "plan": plan != "converged",
                 "gradient": gradient != "section3.3",
-                "solver": solver != "auto",
             }
             if official
             else {"blur": blur, "reach": reach, "scaling": scaling, "p": p}
@@ -251,15 +249,27 @@ class GeneralizedLoss(CrowdLoss):
 
     def _batched(self, density: Tensor) -> bool:
         """Whether the plans of all images are found at once."""
-        possible = self.convention == "paper" and self.plan == "converged" and self.gradient == "section3.3"
-        return possible and self.together(density)
+        return self.plan == "converged" and self.gradient == "section3.3" and self.together(density)
 
     def _terms_at_once(
         self, density: Float[Tensor, "b h w"], points: Sequence[Tensor], weights: Sequence[Tensor]
     ) -> dict[str, Float[Tensor, ""]]:
-        """The terms of the whole batch, by :func:`workbench.transport.batched_sinkhorn`."""
-        places, people, _ = batched(points, weights)
+        """The terms of the whole batch, by :func:`workbench.transport.batched_sinkhorn` or the published schedule."""
+        places, people, real = batched(points, weights)
         a = density.flatten(1)
+        options: dict[str, Any] = {"tau": self.tau, "pixel": self.pixel, "point": self.point}
+        if self.convention == "official":
+            with torch.no_grad():
+                cost, cells, spots = self.geometry((density.shape[1], density.shape[2]), places)
+                least = spots.where(real[..., None], torch.inf).amin(dim=1).minimum(cells.amin(dim=0))
+                most = spots.where(real[..., None], -torch.inf).amax(dim=1).maximum(cells.amax(dim=0))
+                plan = batched_published_plan(
+                    cost.between(cells[:, None], spots[:, None]), a, people, self.schedule,
+                    torch.linalg.vector_norm(most - least, dim=1), floor=TRACE,
+                )  # fmt: skip
+            terms = official_batch_terms(plan, a, people, real, schedule=self.schedule, **options)
+            shares = {name: 1 if name == "entropy" else 1 / len(a) for name in terms}
+            return {name: value * shares[name] for name, value in terms.items() if self.counted[name]}
         with torch.no_grad():
             cost, cells, places = self.geometry((density.shape[1], density.shape[2]), places)
             matrix = cost.between(cells[:, None], places[:, None])

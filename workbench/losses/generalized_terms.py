@@ -6,8 +6,6 @@ factor kappa how the potentials move (for the implicit gradient only). Their val
 exact in value and in their first derivative, and autograd never sees an n x m array.
 """
 
-import math
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -15,11 +13,9 @@ from torch import Tensor
 from workbench.losses.base import in_single
 from workbench.transport import TransportPlan
 from workbench.transport.newton import newton_step
-from workbench.transport.published import PART, PublishedSchedule
 
 DIVERGENCES = ("l1", "l2", "kl")
 FLOOR = 1e-30  # people in a cell: below it the slope of a power of the density, unbounded at zero, stays constant
-TRACE = 1e-20  # what the published implementation adds to the plan in its entropy
 
 
 def density_factor(density: Float[Tensor, "n"], power: float, floor: float = FLOOR) -> Float[Tensor, "n"]:
@@ -171,62 +167,3 @@ def plan_terms(
         moved = moved if column_factor is None else moved + column_factor * plan.column_marginal
         terms["point"] = tau * divergence(point, moved, people)
     return terms
-
-
-def official_terms(
-    plan: TransportPlan,
-    density: Float[Tensor, "n"],
-    people: Float[Tensor, "m"],
-    *,
-    schedule: PublishedSchedule,
-    tau: float,
-    pixel: str | None,
-    point: str | None,
-) -> dict[str, Float[Tensor, ""]]:
-    r"""The terms as the published implementation computes them from its unconverged plan.
-
-    - transport: :math:`(\rho + \varepsilon / 2) [\langle a, 1 - e^{-f / \rho} \rangle + \langle b, 1 - e^{-g / \rho}
-      \rangle]` (balanced: :math:`\langle a, f \rangle + \langle b, g \rangle`), f and g constant;
-    - entropy: blur times the mean of P log P;
-    - pixel: tau times the divergence of the rows of P, here a constant, from a;
-    - point: tau times the divergence of the columns of P from b.
-
-    As f and g are constant, a row of P is proportional to its density. With nobody in the image, transport is the sum
-    of the density, pixel and point are tau times that, and the entropy is zero.
-
-    Args:
-        plan: P, with rows of ``TRACE`` people where there are fewer.
-        density: (n,), a; differentiable.
-        people: (m,), b.
-        schedule: of the solver.
-        tau: weight of the two divergences.
-        pixel: their kind, or None.
-        point: likewise.
-    """
-    if not len(people):
-        mass = density.sum()
-        return {"transport": mass, "entropy": 0 * mass, "pixel": tau * mass, "point": tau * mass}
-    fixed, factor = density.detach(), density_factor(density, 1.0, TRACE)
-    rows = plan.row_marginal
-    shares = plan.matrix.split(max(PART // len(people), 1))
-    logs = torch.cat([((share + TRACE).log_() * share).sum(1) for share in shares])
-    logs = torch.where(fixed < TRACE, rows * math.log(TRACE), logs)
-    mass = factor @ rows
-    terms = {
-        "transport": _dual_value(density, plan.row_potential, schedule)
-        + _dual_value(people, plan.column_potential, schedule),
-        "entropy": schedule.blur * (factor @ logs + mass - mass.detach()) / plan.matrix.numel(),
-    }
-    if pixel is not None:
-        terms["pixel"] = tau * divergence(pixel, factor.detach() * rows, density)
-    if point is not None:
-        terms["point"] = tau * divergence(point, Product.apply(factor, plan.transposed, plan.matrix), people)
-    return terms
-
-
-def _dual_value(mass: Tensor, potential: Tensor, schedule: PublishedSchedule) -> Tensor:
-    """One side of the dual."""
-    if schedule.rho == math.inf:
-        return mass @ potential
-    scale = schedule.rho + schedule.blur**schedule.p / 2
-    return mass @ (-scale * torch.expm1(-potential / schedule.rho))

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.checks import check_positive
+from workbench.transport.batched import CHUNK_BYTES, COPIES
 from workbench.transport.plan import TransportPlan
 
 PART = 1 << 17  # entries of a matrix worked on at once, to stay in the cache; half: 7 to 10 % slower, double: the same
@@ -85,6 +86,58 @@ def published_plan(
         violation = plan.row_marginal / (a * (-f / schedule.rho).exp()) - 1
         residual = float(violation.where(a > 0, 0).abs().max())
         return replace(plan, residual=residual, converged=residual <= 1e-6)
+
+
+@torch.no_grad()
+def batched_published_plan(
+    cost: Float[Tensor, "b n m"],
+    a: Float[Tensor, "b n"],
+    b: Float[Tensor, "b m"],
+    schedule: PublishedSchedule,
+    diameter: Float[Tensor, "b"],
+    *,
+    floor: float = 0.0,
+) -> TransportPlan:
+    """The plans of :func:`published_plan` for a batch that is padded by columns of no mass; on logarithms.
+
+    The diameters are read from the device once. In an image that takes fewer iterations than others, the potentials
+    wait for these.
+    """
+    every = [schedule.epsilons(size) for size in diameter.tolist()]
+    longest = max(len(epsilons) for epsilons in every)
+    table = []
+    for epsilons in every:
+        idle = longest - len(epsilons)
+        steps = [(epsilons[0], 1.0), *((epsilon, 0.5) for epsilon in epsilons), *[(epsilons[-1], 0.0)] * idle]
+        table.append([*steps, (epsilons[-1], 1.0)])
+    settings = torch.tensor(table, dtype=cost.dtype).permute(1, 2, 0)[..., None].to(cost.device, non_blocking=True)
+    images = max(1, CHUNK_BYTES // (COPIES * cost.element_size() * max(1, cost[0].numel())))
+    given = (tensor.split(images) for tensor in (cost, a, b, a.clamp(min=floor)))
+    steps = settings.split(images, dim=2)
+    parts = [_scheduled(*part, schedule) for part in zip(*given, steps, strict=True)]  # type: ignore[call-arg]
+    matrix, f, g = (torch.cat(fields) for fields in zip(*parts, strict=True))
+    rows, none = matrix.sum(dim=2), torch.zeros_like(f[:, 0])
+    return TransportPlan(matrix, matrix.mT, rows, matrix.sum(dim=1), f, g, none > 0, longest + 1, none + math.inf)
+
+
+def _scheduled(
+    cost: Tensor, a: Tensor, b: Tensor, floored: Tensor, settings: Tensor, schedule: PublishedSchedule
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The plans of some images and their potentials; ``settings`` are the epsilon and the share of each step."""
+    f, g, log_a, log_b = torch.zeros_like(a), torch.zeros_like(b), a.log(), b.log()
+
+    def reached(log_mass: Tensor, potential: Tensor, epsilon: Tensor, dim: int) -> Tensor:
+        scores = (potential.unsqueeze(3 - dim) - cost).div_(epsilon[..., None]).add_(log_mass.unsqueeze(3 - dim))
+        total = scores.logsumexp(dim)
+        return total.where(total > -math.inf, 0)
+
+    for epsilon, share in settings:
+        step = -epsilon * (1 - epsilon / (epsilon + schedule.rho))
+        rows, columns = reached(log_b, g, epsilon, 2), reached(log_a, f, epsilon, 1)
+        f, g = f.lerp(step * rows, share), g.lerp(step * columns, share)
+    rows, columns = f / epsilon + floored.log(), g / epsilon + log_b
+    matrix = (rows[..., None] + columns[:, None]).sub_(cost / epsilon[..., None]).exp_()
+    return matrix, f, g
 
 
 def _by_kernel(cost: Costs, a: Tensor, b: Tensor, before: float) -> Solver:
