@@ -36,7 +36,6 @@ def check(name, convention, cases, side):
 
 
 CASES = [(name, convention) for name in sorted(LOSSES) for convention in ("paper", "official")]
-CASES = [case for case in CASES if case[0] != "proximal"]
 
 
 @pytest.mark.parametrize(("name", "convention"), CASES)

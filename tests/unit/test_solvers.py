@@ -16,6 +16,9 @@ CASES = [
     ("dm_count", {"convention": "official"}),
     ("dm_count", {"ot_weight": 0.0}),
     ("unbalanced", {}),
+    ("proximal", {"convention": "official"}),
+    *[("proximal", {"form": form}) for form in ("l1", "l2", "simplex", "kl", "p2p", "gaussian")],
+    ("proximal", {"tau_scale": "one", "cost": "squared"}),
     ("generalized", {}),
     ("generalized", {"convention": "official"}),
     ("generalized", {"convention": "official", "pixel": "kl", "point": "l2", "cost": "squared", "entropy": False}),
@@ -81,6 +84,20 @@ def test_without_people_or_density(name, options):
         assert torch.isfinite(found[1]).all()
         if not any(counts):
             torch.testing.assert_close(found[1], expected[1])
+
+
+@pytest.mark.parametrize("options", [{}, {"form": "l2"}, {"form": "kl"}, {"convention": "official"}], ids=str)
+def test_ties_twins_and_people_without_a_cell(options):
+    density, _, _ = batch((20, 20, 20), size=(6, 6))
+    corners = 8.0 * torch.cartesian_prod(torch.arange(1, 4), torch.arange(1, 4)).double()  # each in the middle of four
+    crowd = 20 + torch.rand(20, 2, generator=torch.Generator().manual_seed(0)).double()  # all of them in one cell
+    points = [torch.cat([corners, corners[2:6], corners[2:4]]), crowd, torch.cat([crowd, crowd[:5], corners])]
+    weights = [torch.arange(1.0, len(places) + 1).double() / 10 for places in points]
+    found, expected = (
+        terms_and_gradient(build_loss("proximal", solver=solver, **options), density, points, weights)
+        for solver in ("batched", "screened")
+    )
+    check_equal(found, expected, 1e-9, density > 0)
 
 
 @pytest.mark.bad_input

@@ -3,15 +3,19 @@
 :mod:`workbench.losses.proximal_patches` divides, :mod:`workbench.losses.proximal_forms` solves.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
 from workbench.checks import check_choice, check_positive
 from workbench.losses import proximal_forms as forms
-from workbench.losses.base import CrowdLoss
+from workbench.losses.base import SOLVERS, CrowdLoss, batched
+from workbench.losses.proximal_batched import divide_batch
 from workbench.losses.proximal_patches import PROXIMAL_COSTS, Patches, divide
+from workbench.models.base import ModelOutput
 
 Form = tuple[Callable[[Tensor, Patches, Tensor], dict[str, Tensor]], Callable[[Tensor, Patches, Tensor], Tensor]]
 
@@ -62,6 +66,7 @@ class ProximalLoss(CrowdLoss):
         radius: smallest reach of a patch in image pixels; the cost is 1 at the patch's reach.
         floor: people added to each cell for the "kl" form, whose divergence is infinite at zero density.
         sigma: standard deviation of the "gaussian" form in image pixels.
+        solver: "screened", image by image; "batched", all images at once; "auto": screened on a CPU, else batched.
 
     Reference:
         Lin, Wan and Chan, "Proximal Mapping Loss: Understanding Loss Functions in Crowd Counting & Localization",
@@ -80,8 +85,10 @@ class ProximalLoss(CrowdLoss):
         radius: float = 32.0,
         floor: float = 1e-4,
         sigma: float = 8.0,
+        solver: str = "auto",
     ) -> None:
         super().__init__(stride=stride, convention=convention)
+        check_choice(solver, SOLVERS, "solver")
         check_choice(form, (*FORMS, "gaussian"), "form")
         check_choice(tau_scale, ("cells", "one"), "tau_scale")
         check_choice(cost, [name for name in PROXIMAL_COSTS if name != "published"], "cost")
@@ -101,20 +108,22 @@ class ProximalLoss(CrowdLoss):
         self.radius = radius
         self.floor = floor
         self.sigma = sigma
+        self.solver = solver
 
     def patches(self, points: Float[Tensor, "n 2"], size: tuple[int, int], weights: Float[Tensor, "n"]) -> Patches:
         """The cells of each annotation and their costs."""
+        return divide(points, size, weights=weights, **self._rule())
+
+    def _rule(self) -> dict[str, Any]:
+        """How the cells are divided."""
         official = self.convention == "official"
-        return divide(
-            points,
-            size,
-            stride=self.stride,
-            weights=weights,
-            cost="published" if official else self.cost,
-            radius=self.radius,
-            fair=not official,
-            offset=0.5 - 0.5 / self.stride if official else 0.5,
-        )
+        return {
+            "stride": self.stride,
+            "cost": "published" if official else self.cost,
+            "radius": self.radius,
+            "fair": not official,
+            "offset": 0.5 - 0.5 / self.stride if official else 0.5,
+        }
 
     def _taus(self, patches: Patches) -> Float[Tensor, "k"]:
         tau = self.tau * patches.cells.new_ones(len(patches.cells))
@@ -143,11 +152,32 @@ class ProximalLoss(CrowdLoss):
         official = self.convention == "official"
         if official and not len(points):
             return {"background": density.new_zeros(()), "count": 2 * density.sum()}
-        patches = self.patches(points, (height, width), weights)
-        if self.form == "gaussian":
-            return forms.gaussian_terms(patches.split(density), patches, self.sigma)
-        mass = patches.split(density + self.floor if self.form == "kl" else density)
-        terms = FORMS[self.form][0](mass, patches, self._taus(patches))
+        terms = self._patch_terms(density, self.patches(points, (height, width), weights))
         if official and not density.detach().sum() > 1:
             terms["background"] = density.new_zeros(())
         return terms
+
+    def _patch_terms(self, density: Tensor, patches: Patches) -> dict[str, Float[Tensor, ""]]:
+        """The terms of the form, summed over the patches."""
+        if self.form == "gaussian":
+            return forms.gaussian_terms(patches.split(density), patches, self.sigma)
+        mass = patches.split(density + self.floor if self.form == "kl" else density)
+        return FORMS[self.form][0](mass, patches, self._taus(patches))
+
+    def batch_terms(
+        self, result: ModelOutput, points: Sequence[Float[Tensor, "_ 2"]], weights: Sequence[Float[Tensor, "_"]]
+    ) -> dict[str, Float[Tensor, ""]]:
+        """As :meth:`image_terms`."""
+        if not self.together(result.density) or not any(len(image_points) for image_points in points):
+            return super().batch_terms(result, points, weights)
+        density = result.density[:, 0]
+        places, people, real = batched(points, weights)
+        size = (density.shape[1], density.shape[2])
+        patches, image = divide_batch(places, people, real, size, **self._rule())
+        whole = density.sum(dim=(1, 2))
+        if self.convention == "official":  # without costs there is no background term
+            patches = replace(patches, cost=patches.cost * (whole.detach() > 1).to(density)[image])
+        terms = self._patch_terms(density, patches)
+        if self.convention == "official":  # an image of nobody costs twice its density; its patch has tau / 2 of that
+            terms["count"] = terms["count"] + (2 - self.tau / 2) * whole.where(~real.any(dim=1), 0).sum()
+        return {name: value / len(density) for name, value in terms.items()}
