@@ -12,6 +12,7 @@ from workbench import __version__
 from workbench.commands import (
     data,
     evaluate,
+    export,
     features,
     lab,
     notebooks,
@@ -80,7 +81,7 @@ def _add(group: typer.Typer, *commands: Callable[..., None]) -> None:
 
 
 _add(app, notebooks.run, notebooks.report, sweep.sweep, training.train, predict.predict)
-_add(app, features.features)
+_add(app, features.features, export.export)
 _add(app, evaluate.evaluate, robustness.robustness, score.score, lab.lab)
 _add(datasets, data.check, data.prepare)
 _add(references, reference.run, reference.check)

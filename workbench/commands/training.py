@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from workbench.commands.export import ExportFormat, export_weights
 from workbench.commands.output import Json, LiveLine, assignments, near, parse, print_json, print_numbers, settings
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ def train(
     strategy: Annotated[
         str | None, typer.Option(help="How the processes of several devices start: ddp, ddp_spawn or ddp_notebook.")
     ] = None,
+    export: Annotated[
+        ExportFormat | None, typer.Option(help="Write the trained model in this form, too; see `workbench export`.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Train a model, choose its weights on held-out images and score them on the test images."""
@@ -42,6 +46,8 @@ def train(
     record = run_experiment(chosen, out, on_step=progress.step, on_epoch=progress.epoch)
     if not first:
         return
+    if export is not None:
+        export_weights(out / "weights.pt", export)
     if json:
         print_json(record.model_dump(mode="json"))
     else:

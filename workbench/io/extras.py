@@ -10,6 +10,7 @@ EXTRAS = {
         *("papermill", "nbformat", "nbclient", "ipykernel"),
         *("psutil", "distributed", "pandas", "seaborn", "jinja2"),
     ),
+    "export": ("onnx", "onnxruntime", "onnxscript"),
     "lab": ("jupyterlab", "ipywidgets", "anywidget", "voila"),
 }
 """The modules of each extra of ``pyproject.toml``, without those of the extras that it contains."""
