@@ -1,8 +1,9 @@
 """``workbench train``."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -29,6 +30,10 @@ def train(
     export: Annotated[
         ExportFormat | None, typer.Option(help="Write the trained model in this form, too; see `workbench export`.")
     ] = None,
+    logger: Annotated[
+        Literal["auto", "none", "tensorboard", "mlflow", "wandb", "trackio"],
+        typer.Option(help="Where the epochs are shown while it trains; auto: TensorBoard where it is installed."),
+    ] = "auto",
     json: Json = False,
 ) -> None:
     """Train a model, choose its weights on held-out images and score them on the test images."""
@@ -36,6 +41,7 @@ def train(
 
     values = nested((read_yaml(config, "configuration") if config else {}) | assignments(parameter, parse))
     from workbench.training.experiment import configure, is_first_process, run_experiment
+    from workbench.training.loggers import open_logger
 
     values |= {key: value for key, value in (("devices", devices), ("strategy", strategy)) if value is not None}
     chosen = configure(**values)
@@ -43,9 +49,11 @@ def train(
     first = is_first_process()  # a launcher starts this command once for every device
     if first:
         typer.echo(f"{chosen.model} with {chosen.loss} on {chosen.dataset}: reading the data", err=True)
-    record = run_experiment(chosen, out, on_step=progress.step, on_epoch=progress.epoch)
+    log = open_logger(logger, out, chosen.model_dump(mode="json"))
+    record = run_experiment(chosen, out, on_step=progress.step, on_epoch=Both(progress.epoch, log))
     if not first:
         return
+    log.close(record.metrics)
     if export is not None:
         export_weights(out / "weights.pt", export)
     if json:
@@ -53,6 +61,18 @@ def train(
     else:
         print_numbers(record.metrics)
         typer.echo(f"  {near(out)}")
+
+
+class Both(NamedTuple):
+    """Two functions that are told the same; it reaches other processes, as a function within a function does not."""
+
+    first: Callable[[dict[str, Any]], None]
+    second: Callable[[dict[str, Any]], None]
+
+    def __call__(self, row: dict[str, Any]) -> None:
+        """Tell both."""
+        self.first(row)
+        self.second(row)
 
 
 class TrainingProgress:

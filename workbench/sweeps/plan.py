@@ -74,6 +74,7 @@ class Cell(BaseModel):
         return f"{self.parameters['model']}-{self.parameters.get('loss', self.parameters['dataset'])}"
 
 
+OnRow = Callable[[dict[str, Any]], None]
 # The parameters that a cell sets -> all of them, a label for the reader, and what makes this run another than others.
 Check = Callable[[dict[str, Any]], tuple[dict[str, Any], str, list[Any]]]
 
@@ -189,10 +190,13 @@ def configured(kind: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     return _config(kind, parameters).model_dump(mode="json")
 
 
-def train(kind: str, parameters: Mapping[str, Any], folder: Path) -> Record:
-    """Train a kind of :data:`TRAININGS` in ``folder``, from its checkpoint where there is one."""
-    training = TRAININGS[kind]
-    record: Record = getattr(import_module(training.module), training.run)(_config(kind, parameters), folder)
+def train(kind: str, parameters: Mapping[str, Any], folder: Path, on_epoch: OnRow | None = None) -> Record:
+    """Train a kind of :data:`TRAININGS` in ``folder``, from its checkpoint where there is one.
+
+    ``on_epoch`` is told each epoch's row.
+    """
+    run = getattr(import_module(TRAININGS[kind].module), TRAININGS[kind].run)
+    record: Record = run(_config(kind, parameters), folder, on_epoch=on_epoch)
     return record
 
 

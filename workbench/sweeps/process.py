@@ -190,7 +190,10 @@ def _printing_to(log: Path) -> Iterator[None]:
 def _execute(job: Job, place: str) -> tuple[RunState, Failure | None]:
     try:
         if job.notebook is None:
-            train(job.kind, job.parameters, job.folder)
+            from workbench.training.loggers import open_logger
+
+            log = open_logger("auto", job.folder, job.parameters)
+            log.close(train(job.kind, job.parameters, job.folder, log).metrics)
             return "completed", None
         from workbench.runs.worker import execute
 
