@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -63,7 +64,8 @@ def train(
         typer.echo(f"  {near(out)}")
 
 
-class Both(NamedTuple):
+@dataclass(frozen=True)
+class Both:
     """Two functions that are told the same; it reaches other processes, as a function within a function does not."""
 
     first: Callable[[dict[str, Any]], None]
