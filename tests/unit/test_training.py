@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from workbench.losses import CrowdLoss, build_loss
 from workbench.models import build_model
 from workbench.models.state_files import read_state, write_state
 from workbench.sampling import build_sampler
+from workbench.study.launches import Launches
 from workbench.training.checkpoint import random_state, restore_random_state
 from workbench.training.config import patch_size
 from workbench.training.evaluation import evaluate, scores
@@ -371,3 +373,41 @@ def test_no_scored_image_chooses_the_weights(tmp_path, monkeypatch):
     for names in chosen_by:
         assert names
         assert names < set(written["train"])
+
+
+class Ready:
+    """Patches that are there already: reading them waits for nothing."""
+
+    def __init__(self, patches):
+        self.patches, self.shown = patches, {}
+
+    def __getitem__(self, draw):
+        if draw.index not in self.shown:
+            self.shown[draw.index] = self.patches[draw]
+        return self.shown[draw.index]
+
+
+def waits(**changes):
+    """The waits for a device in each step after the first epoch, from one call of ``on_step`` to the next."""
+    given, seen = pieces(epochs=3, **changes), []
+    given["patches"] = Ready(given["patches"])
+    given["optimizer"] = build_optimizer(given["model"], "sgd", learning_rate=1e-5)  # Adam's counters are on the host
+    given["schedule"] = build_schedule(given["optimizer"], "constant", epochs=3)
+    with Launches() as count:
+        fit(**given, on_step=lambda step: seen.append((step.epoch, count.waits)))
+    return [after - before for (former, before), (epoch, after) in pairwise(seen) if epoch == former > 1]
+
+
+def test_a_step_waits_for_the_device_at_most_twice():
+    assert waits() == [2, 2]  # the check of the values, and what the history needs
+    assert max(waits(clip_norm=1.0)) <= 3  # and whether the gradient is finite
+    assert waits(read_every=1000) == [0, 0]
+
+
+def test_losses_that_are_read_seldom_are_the_same(tmp_path):
+    every = fit(**pieces(epochs=2))
+    seldom = fit(**pieces(epochs=2, read_every=2, checkpoint=tmp_path / "checkpoint.pt", checkpoint_steps=1))
+    for one, other in zip(every, seldom, strict=True):
+        assert {**one, "seconds": 0} == {**other, "seconds": 0}
+    with pytest.raises(RuntimeError, match=r"the loss became .* at epoch 1, step 1:"):
+        fit(**pieces(epochs=1, read_every=2, loss=Poisoned(stride=4)))

@@ -110,8 +110,15 @@ class CrowdBatch:
         return len(self.names)
 
     def to(self, device: torch.device | str) -> "CrowdBatch":
-        """The batch on another device."""
-        return CrowdBatch(self.images.to(device), [points.to(device) for points in self.points], self.names)
+        """The batch on another device; the points of all images in one transfer."""
+        if self.images.device == torch.device(device):
+            return self
+        points = torch.cat(self.points).to(device, non_blocking=True).split([len(image) for image in self.points])
+        return CrowdBatch(self.images.to(device, non_blocking=True), list(points), self.names)
+
+    def pin_memory(self) -> "CrowdBatch":
+        """The batch in memory from which a GPU copies while the program goes on; called by ``DataLoader``."""
+        return CrowdBatch(self.images.pin_memory(), [points.pin_memory() for points in self.points], self.names)
 
 
 def collate(samples: Sequence[CrowdSample]) -> CrowdBatch:

@@ -80,8 +80,10 @@ class CountingModel(nn.Module):
         calibrated: whether the head holds trained weights, which :meth:`calibrate` would spoil.
         readout: what the head's channels are: "density", or a name of
             :data:`workbench.models.readout.READOUTS`, see :meth:`read_as`.
+        validate: whether the values of the images are checked at each call. The check waits for the device.
     """
 
+    validate = True
     front = "features."
     former = "relu"
     head: nn.Conv2d
@@ -153,7 +155,7 @@ class CountingModel(nn.Module):
 
     def prepare(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 hh ww"]:
         """Images checked, normalised, and extended to sides that are multiples of ``multiple``."""
-        check_tensor(images, "images", shape=(None, 3, None, None))
+        check_tensor(images, "images", shape=(None, 3, None, None), values=self.validate)
         height, width = images.shape[-2:]
         normalised = (images - self.mean) / self.std
         # In this form torch.export can tell that the new sides are multiples

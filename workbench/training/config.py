@@ -32,7 +32,7 @@ from workbench.training.objective import build_objective
 Side = Annotated[int, Field(ge=16)]
 
 
-MACHINE = ("devices", "workers", "checkpoint_steps", "accelerator", "strategy")
+MACHINE = ("devices", "workers", "checkpoint_steps", "accelerator", "strategy", "compiler", "read_every")
 """Keys that say where and how a run is computed; a stopped run goes on with others."""
 
 SET_ELSEWHERE = {
@@ -101,6 +101,8 @@ class Config(BaseModel):
     strategy: Literal["auto", "ddp", "ddp_spawn", "ddp_notebook"] = "auto"  # see experiment.build_fabric
     workers: int = Field(0, ge=0)
     checkpoint_steps: int | None = Field(None, ge=1)
+    compiler: str | None = None  # backend of torch.compile, such as "inductor"; None: not compiled
+    read_every: int | None = Field(None, ge=1)  # see workbench.training.loop.fit
 
     @model_validator(mode="before")
     @classmethod

@@ -8,7 +8,8 @@ random generator.
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,7 +37,7 @@ SCHEDULES = ("constant", "cosine", "exponential", "halving")
 
 
 class Step(NamedTuple):
-    """Where a run stands; what ``on_step`` is told after each step."""
+    """Where a run stands; what ``on_step`` is told after each step. The loss is the last one that was read."""
 
     epoch: int
     epochs: int
@@ -108,6 +109,8 @@ def fit(
     fabric: Fabric | None = None,
     workers: int = 0,
     channels_last: bool = True,
+    compiler: str | None = None,
+    read_every: int | None = None,
     clip_norm: float | None = None,
     average: float = 0.0,
     checkpoint: Path | None = None,
@@ -134,6 +137,10 @@ def fit(
         fabric: device, precision and processes; one CPU or GPU process if None.
         workers: processes that load data.
         channels_last: memory layout; faster for narrow networks on a CPU and for any on a GPU.
+        compiler: backend of ``torch.compile`` for the model; None: not compiled.
+        read_every: steps after which losses and terms are read from the device, all in one go; None: 1 on a CPU, 20
+            elsewhere. If it is not 1, nothing waits for the device between two reads: the loss checks its values in
+            the first step alone, and a loss that is not finite is noticed at the next read.
         clip_norm: largest norm of the gradient, None for any.
         average: decay a step of averaged weights, which are validated and kept in the place of the last ones; 0 for
             the last ones. The average over the first steps is shorter: its decay is at most (1 + step) / (10 + step).
@@ -154,7 +161,12 @@ def fit(
     check_whole(epochs, "epochs")
     fabric = fabric or Fabric(accelerator="auto", devices=1)
     layout = torch.channels_last if channels_last else torch.contiguous_format
+    if compiler is not None:
+        model.compile(backend=compiler)
     network, optimizer = fabric.setup(model.to(memory_format=layout), optimizer)
+    if read_every is None:
+        read_every = 1 if fabric.device.type == "cpu" else 20
+    check_whole(read_every, "read_every")
     objective = loss if isinstance(loss, Objective) else Objective(loss)
     # The loader's own generator: else each iterator would draw from the global state that a checkpoint restores
     loader = DataLoader(
@@ -164,6 +176,7 @@ def fit(
         num_workers=workers,
         persistent_workers=workers > 0,
         generator=torch.Generator().manual_seed(0),
+        pin_memory=fabric.device.type == "cuda",
     )
     sampler.divide(fabric.global_rank, fabric.world_size)
     shadow = AveragedModel(model, multi_avg_fn=average_weights(average), use_buffers=True) if average else None
@@ -176,16 +189,15 @@ def fit(
         network.train()
         sampler.start(run.epoch, run.step)
         for batch in loader:
-            batch = batch.to(fabric.device)
+            batch, step = batch.to(fabric.device), run.step
             images = batch.images.contiguous(memory_format=layout)
-            density, terms = objective.step(network, images, batch.points)
+            with unchecked(model, run.checked), unchecked(objective.loss, run.checked and read_every > 1):
+                density, terms = objective.step(network, images, batch.points)
             value = torch.stack(list(terms.values())).sum()
-            number = float(value.detach())
-            if not math.isfinite(number):
-                raise RuntimeError(
-                    f"the loss became {number} at epoch {run.epoch + 1}, step {run.step + 1}: try a lower "
-                    "learning rate or clip_norm; the last checkpoint is left as it was"
-                )
+            counts = torch.stack([batch.counts, count_people(density.detach())])
+            run.count({"loss": value, **terms, "train_mae": (counts[1] - counts[0]).abs().mean()}, len(batch))
+            if run.step % read_every == 0 or math.isnan(run.loss):
+                run.read()
             fabric.backward(value)
             if clip_norm is not None:
                 fabric.clip_gradients(network, optimizer, max_norm=clip_norm)
@@ -193,17 +205,17 @@ def fit(
             optimizer.zero_grad()
             if shadow is not None:
                 shadow.update_parameters(model)
-            counts = torch.stack([batch.counts, count_people(density.detach())])
             if sampler.learns:
-                sampler.observe(run.step, *whole_batch(counts, fabric, len(sampler.batches[run.step])))
-            run.count({"loss": value, **terms, "train_mae": (counts[1] - counts[0]).abs().mean()}, len(batch))
+                sampler.observe(step, *whole_batch(counts, fabric, len(sampler.batches[step])))
             if on_step:
-                on_step(Step(run.epoch + 1, epochs, run.step, len(sampler), number))
+                on_step(Step(run.epoch + 1, epochs, run.step, len(sampler), run.loss))
             if checkpoint and keeps and checkpoint_steps and run.step % checkpoint_steps == 0:
+                run.read()
                 run.save(checkpoint, started)
                 started = time.perf_counter()
         rate = float(schedule.get_last_lr()[0])
         schedule.step()
+        run.read()
         run.gather(fabric)
         row = run.end_epoch(validate(network if shadow is None else shadow.module), rate, started)
         if trivial is not None and (found := complaints(run.history, trivial)):
@@ -215,6 +227,17 @@ def fit(
     if run.best is not None:
         model.load_state_dict(run.best)
     return run.history
+
+
+@contextmanager
+def unchecked(part: Any, without: bool) -> Iterator[None]:
+    """A model or a loss that does not check the values of its arguments meanwhile, if ``without``."""
+    before = getattr(part, "validate", True)
+    part.validate = before and not without
+    try:
+        yield
+    finally:
+        part.validate = before
 
 
 def whole_batch(share: Float[Tensor, "k n"], fabric: Fabric, size: int) -> Float[np.ndarray, "k size"]:
@@ -255,13 +278,37 @@ class TrainingRun:
         self.sums: dict[str, float] = {}
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
+        self.checked = False
+        self.loss = math.nan
+        self.unread: list[tuple[Mapping[str, Tensor], int]] = []
 
-    def count(self, terms: Mapping[str, torch.Tensor], images: int) -> None:
-        """Add a step's terms to the epoch's sums."""
+    def count(self, terms: Mapping[str, Tensor], images: int) -> None:
+        """Count a step. Its terms stay on the device until :meth:`read`."""
         self.step += 1
-        self.images += images
-        for name, value in terms.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(value.detach()) * images
+        self.checked = True
+        self.unread.append(({name: value.detach() for name, value in terms.items()}, images))
+
+    def read(self) -> None:
+        """Add the terms of the steps since the last read to the epoch's sums; waits for the device once.
+
+        Raises:
+            RuntimeError: the loss of one of these steps is NaN or infinite.
+        """
+        if not self.unread:
+            return
+        rows = torch.stack([torch.stack(list(terms.values())) for terms, _ in self.unread]).tolist()
+        for row, step in zip(rows, range(self.step - len(rows) + 1, self.step + 1), strict=True):
+            self.loss = row[0]
+            if not math.isfinite(self.loss):
+                raise RuntimeError(
+                    f"the loss became {self.loss} at epoch {self.epoch + 1}, step {step}: try a lower "
+                    "learning rate or clip_norm; the last checkpoint is left as it was"
+                )
+        for row, (terms, images) in zip(rows, self.unread, strict=True):
+            self.images += images
+            for name, value in zip(terms, row, strict=True):
+                self.sums[name] = self.sums.get(name, 0.0) + value * images
+        self.unread = []
 
     def gather(self, fabric: Fabric) -> None:
         """Add up the epoch's sums over the processes, so that the history tells of all images."""
