@@ -16,6 +16,8 @@ CASES = [(name, {"convention": convention}) for name in sorted(LOSSES) for conve
 CASES += [("proximal", {"form": form}) for form in ("l2", "simplex", "kl", "p2p", "gaussian")]
 CASES += [("characteristic", {"form": form}) for form in ("dense", "l2", "robust")]
 CASES += [("generalized", {"gradient": "implicit"}), ("generalized", {"plan": "rows"}), ("l2", {"kernel": "adaptive"})]
+AT_ONCE = ("bayesian", "dm_count", "generalized", "l2", "proximal", "unbalanced")
+CASES += [(name, {"solver": "batched", "convention": form}) for name in AT_ONCE for form in ("paper", "official")]
 HALF = [torch.float16, torch.bfloat16]
 
 
