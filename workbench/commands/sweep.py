@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -12,6 +12,7 @@ from workbench.io.project import runs_folder
 if TYPE_CHECKING:
     from workbench.sweeps.cell import Outcome
     from workbench.sweeps.progress import SweepProgress
+    from workbench.sweeps.search import Searched
 
 
 def sweep(
@@ -28,9 +29,35 @@ def sweep(
     out: Annotated[Path | None, typer.Option(help="Folder; reports/runs/sweeps/NAME unless given.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run the cells that failed once more.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, say what there is to do.")] = False,
+    search: Annotated[
+        Literal["optuna"] | None, typer.Option(help="Who chooses of the grid's lists and ranges, cell after cell.")
+    ] = None,
+    trials: Annotated[int, typer.Option(help="Cells of a search, in all.")] = 20,
+    objective: Annotated[str, typer.Option(help="The metric that a search makes low.")] = "val_mae",
     json: Json = False,
 ) -> None:
     """Run every cell of a grid that is not done yet; call it again to go on after an interruption."""
+    if search is not None:
+        if retry_failed or dry_run:
+            raise ValueError("--retry-failed or --dry-run is given, expected neither with --search")
+        options = {"threads": threads, "scheduler": scheduler, "offered": assignments(resource, float)}
+        place, found = execute_search(
+            grid,
+            assignments(parameter, parse),
+            out=out,
+            trials=trials,
+            workers=workers,
+            objective=objective,
+            err=json,
+            **options,
+        )
+        if json:
+            print_json({"folder": str(place)} | found._asdict())
+        else:
+            typer.echo(f"{found.trials} trials, {found.pruned} of them stopped early, {found.failed} failed")
+            typer.echo(f"{objective} {found.value} with {found.parameters}: {found.cell}")
+            typer.echo(f"  {near(place)}")
+        return
     folder, progress, outcomes = execute_sweep(
         grid,
         assignments(parameter, parse),
@@ -52,6 +79,35 @@ def sweep(
         typer.echo(f"  {near(folder)}")
     if not dry_run and not progress.done:
         raise typer.Exit(1)
+
+
+def execute_search(
+    path: Path,
+    parameters: Mapping[str, Any],
+    *,
+    out: Path | None,
+    trials: int,
+    workers: int,
+    objective: str,
+    err: bool,
+    **engine_options: Any,
+) -> "tuple[Path, Searched]":
+    """What ``workbench sweep --search optuna`` does: the sweep's folder, and what was found."""
+    from workbench.sweeps.engine import open_engine
+    from workbench.sweeps.grid import read_grid
+    from workbench.sweeps.search import run_search, search_space
+
+    grid = read_grid(path)
+    grid = grid.model_copy(update={"fixed": {**grid.fixed, **parameters}})
+    search_space(grid)
+    folder = out or runs_folder() / "sweeps" / grid.name
+
+    def ends(outcome: "Outcome") -> None:
+        typer.echo(f"{outcome.cell}: {outcome.state} {outcome.message}".rstrip(), err=err)
+
+    with open_engine(workers=workers, needed=grid.resources, **engine_options) as engine:
+        options: dict[str, Any] = {"trials": trials, "workers": workers, "objective": objective}
+        return folder, run_search(grid, folder, engine, beside=path.parent, on_end=ends, **options)
 
 
 def execute_sweep(
@@ -84,7 +140,7 @@ def execute_sweep(
     wanted = ("waiting", "failed") if retry_failed else ("waiting",)
     todo = [cell for cell in cells if progress.states[cell.name] in wanted]
     if not dry_run:
-        write_sweep(content, cells, folder)
+        write_sweep(content, [cell.name for cell in cells], folder)
     if dry_run or not todo:
         return folder, progress, []
     line = LiveLine(err=err, every=5.0)

@@ -11,6 +11,7 @@ EXTRAS = {
         *("psutil", "distributed", "pandas", "seaborn", "jinja2"),
     ),
     "export": ("onnx", "onnxruntime", "onnxscript"),
+    "search": ("optuna",),
     "lab": ("jupyterlab", "ipywidgets", "anywidget", "voila"),
 }
 """The modules of each extra of ``pyproject.toml``, without those of the extras that it contains."""

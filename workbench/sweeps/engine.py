@@ -162,9 +162,9 @@ def open_engine(
         yield local
 
 
-def write_sweep(grid: Grid, cells: Sequence[Cell], out: Path) -> None:
-    """Write sweep.json: what a report shows of the sweep in ``out``."""
-    content = {"planned": now(), "grid": grid.model_dump(mode="json"), "cells": [cell.name for cell in cells]}
+def write_sweep(grid: Grid, cells: Sequence[str], out: Path) -> None:
+    """Write sweep.json: what a report shows of the sweep in ``out``, with the names of its ``cells``."""
+    content = {"planned": now(), "grid": grid.model_dump(mode="json"), "cells": list(cells)}
     with own_folder(out, wait=GRACE_SECONDS):  # two shells may share a sweep, but not this moment
         write_json(out / "sweep.json", content)
 

@@ -11,6 +11,11 @@
     grid:                     # times every combination of these
       model: [csrnet, mcnn]
     seeds: 3                  # times these seeds: 0, 1, 2; or a list
+
+A search (``workbench sweep --search optuna``) chooses of the lists in ``grid`` and of ranges::
+
+    search:
+      learning_rate: {low: 1.0e-5, high: 1.0e-2, log: true}
 """
 
 import itertools
@@ -19,12 +24,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from workbench.runs.settings import read_yaml
 
 MOST_CELLS = 20_000  # 2,000 are planned in under 5 s; a sweep of more than ten times that is taken for a mistake
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Span(BaseModel):
+    """A range of numbers of which a search chooses; whole numbers where both ends are such."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    low: int | float
+    high: int | float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Span":
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise ValueError(f"low is {self.low} and high {self.high}, expected low < high, and 0 < low for log: true")
+        return self
 
 
 class Grid(BaseModel):
@@ -38,6 +59,7 @@ class Grid(BaseModel):
     fixed: dict[str, Any] = {}
     cells: list[dict[str, Any]] = Field([{}], min_length=1)
     grid: dict[str, list[Any]] = {}
+    search: dict[str, Span] = {}
     seeds: Annotated[int, Field(le=2**32)] | list[int] | None = None
     timeout: PositiveNumber | None = None
     resources: dict[str, PositiveNumber] = {}
@@ -71,6 +93,8 @@ def combinations(grid: Grid) -> Iterator[dict[str, Any]]:
     Raises:
         ValueError: a name is set twice, a list of values or seeds is empty, or there are more than :data:`MOST_CELLS`.
     """
+    if grid.search:
+        raise ValueError(f"grid {grid.name} holds search, the ranges of a search: workbench sweep --search optuna")
     axes: dict[str, Any] = dict(grid.grid)
     places = [set(grid.fixed), {name for cell in grid.cells for name in cell}, set(axes)]
     if grid.seeds is not None:

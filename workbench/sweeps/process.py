@@ -21,6 +21,7 @@ from threading import Lock, Thread
 
 from workbench.io.lock import FolderInUseError, own_folder
 from workbench.runs.status import LOG, Failure, Job, RunState, Status, read_status
+from workbench.sweeps.history import WatchedHistory
 from workbench.sweeps.plan import train
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -193,7 +194,8 @@ def _execute(job: Job, place: str) -> tuple[RunState, Failure | None]:
             from workbench.training.loggers import open_logger
 
             log = open_logger("auto", job.folder, job.parameters)
-            log.close(train(job.kind, job.parameters, job.folder, log).metrics)
+            watched = WatchedHistory(job.folder, log)
+            log.close(train(job.kind, job.parameters, job.folder, watched).metrics)
             return "completed", None
         from workbench.runs.worker import execute
 
