@@ -52,7 +52,7 @@ class Stub:
                 watched({"epoch": epoch, "val_mae": score + 5 / epoch})
             except Pruned as error:
                 return status.end(job.folder, "failed", Failure(type="Pruned", message=str(error)))
-        record = Record(name="r", metrics={"val_mae": score, "mae": 0.0}, timing=Timing(started=now(), seconds=1))
+        record = Record(name="r", metrics={"val_mae": score, "mae": 2 * score}, timing=Timing(started=now(), seconds=1))
         record.write(job.folder / "record.json")
         return status.end(job.folder, "completed")
 

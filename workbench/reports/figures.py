@@ -11,6 +11,9 @@ from workbench.reports.claims import Evidence
 from workbench.reports.measured import Measurement, by_setting, describe, effort
 from workbench.reports.paper_tables import PaperTable
 from workbench.reports.plots import rank_table, show_claims, show_networks, show_ranking
+from workbench.reports.sweep_figures import LEAST_CELLS, importance, show_curves, show_importance, show_parallel
+from workbench.sweeps.history import read_history
+from workbench.sweeps.summary import SweepSummary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -69,6 +72,40 @@ def draw_figures(
             )
             title = f"{titles[table.paper].partition(' (')[0]}, Table {table.number}: printed and measured"
             pictures.append(_save(figure, folder, f"{table.name}", title, caption))
+    return pictures
+
+
+def draw_sweep(sweep: SweepSummary, folder: Path) -> list[Picture]:
+    """Draw a sweep into ``folder``: its cells by their parameters, what matters, and the learning curves.
+
+    A figure is left out where there are too few cells for it, or no history.
+    """
+    metric = next(iter(sweep.metrics), "")
+    done = [cell for cell in sweep.cells if metric in cell.metrics]
+    rows = [{name: cell.given.get(name, "") for name in sweep.varying} for cell in done]
+    scores = [cell.metrics[metric] for cell in done]
+    pictures = []
+    if len(done) >= LEAST_CELLS and sweep.varying and min(scores) < max(scores):
+        figure = new_figure(9.2, 4.0, layout="constrained")
+        show_parallel(figure.subplots(), rows, scores, metric)
+        caption = f"A line a cell, dark where {metric} is low."
+        pictures.append(_save(figure, folder, f"sweep_{sweep.name}_cells", "Cells", caption))
+        found = importance(rows, scores)
+        if found is not None:
+            figure = new_figure(9.2, 1.2 + 0.34 * len(found.shares), layout="constrained")
+            show_importance(figure.subplots(), found)
+            says = f"explains {100 * found.r2:.0f} % of the spread" if found.r2 > 0 else "explains nothing"
+            caption = f"A random forest over {found.cells} cells; of cells that it was not shown it {says} of {metric}."
+            pictures.append(_save(figure, folder, f"sweep_{sweep.name}_importance", "What matters", caption))
+    histories = [(read_history(cell.folder), cell.metrics.get(metric)) for cell in sweep.cells]
+    for column in ("val_mae", "loss"):
+        shown = [(history, score) for history, score in histories if any(column in row for row in history)]
+        if shown:
+            figure = new_figure(9.2, 3.6, layout="constrained")
+            show_curves(figure.subplots(), shown, column, metric or "score")
+            caption = "A line a cell; dashed and grey where it has no score: it runs, failed or was stopped."
+            pictures.append(_save(figure, folder, f"sweep_{sweep.name}_curves", "Learning curves", caption))
+            break
     return pictures
 
 

@@ -15,7 +15,7 @@ from workbench.io.project import project_root
 from workbench.reports.claims import MARGIN, NO_RUNS, ORDER, Evidence, metric_name, read_claims, weigh
 from workbench.reports.entry import printable
 from workbench.reports.errata import find_errata
-from workbench.reports.figures import draw_figures
+from workbench.reports.figures import draw_figures, draw_sweep
 from workbench.reports.formats import short, text, to_csv, to_latex, to_markdown
 from workbench.reports.measured import collect_measurements
 from workbench.reports.page import Summary, templates, write_report
@@ -80,7 +80,7 @@ def write_site(runs_dir: str | Path, page: str | Path) -> dict[str, Any]:
             "margin": MARGIN,
             "forest": next((picture for picture in pictures if picture.png.stem == "claims"), None),
         },
-        "sweeps": {"sweeps": sweeps},
+        "sweeps": {"sweeps": [(sweep, draw_sweep(sweep, folder / "figures")) for sweep in sweeps]},
         "errata": {"errata": find_errata()},
     }
     for name, values in content.items():

@@ -6,6 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from workbench.runs.record import read_record
+
 HISTORY = "history.jsonl"
 STOP = "stop"
 
@@ -41,11 +43,14 @@ def ask_to_stop(folder: Path) -> None:
 
 
 def read_history(cell: Path) -> list[dict[str, Any]]:
-    """The rows so far of the training in a cell's folder, whether it runs, failed or is done; none of a notebook."""
+    """The rows so far of the run in a cell's folder, one an epoch, whether it runs, failed or is done."""
+    lines = [line for path in cell.glob(f"*/{HISTORY}") for line in path.read_text(encoding="utf-8").splitlines()]
     rows: dict[Any, dict[str, Any]] = {}
-    for path in sorted(cell.glob(f"*/{HISTORY}")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            with suppress(ValueError):  # the last line may be half written
-                row = json.loads(line)
-                rows[row["epoch"]] = row
+    for line in lines:
+        with suppress(ValueError):  # the last line may be half written
+            row = json.loads(line)
+            rows[row["epoch"]] = row
+    record = cell / "result" / "record.json"
+    if not rows and record.is_file():  # of a notebook, or of an earlier version
+        rows = {row["epoch"]: row for row in read_record(record).history if "epoch" in row}
     return [rows[epoch] for epoch in sorted(rows)]

@@ -15,9 +15,9 @@ SHOWN_METRICS = ("mae", "mae_sparse", "mae_dense", "f1", "rmse")
 
 
 class CellSummary(NamedTuple):
-    """One cell: its name, its state, what the grid sets, its scores, and its record or why there is none."""
+    """One cell: its folder, its state, what the grid sets, its scores, and its record or why there is none."""
 
-    name: str
+    folder: Path
     state: CellState
     given: dict[str, Any]
     metrics: dict[str, float]
@@ -90,4 +90,4 @@ def _cell(folder: Path) -> CellSummary:
             error = read_status(folder / "failed").error
     except (ValueError, OSError) as damage:
         error = Failure(type=type(damage).__name__, message=str(damage))
-    return CellSummary(folder.name, state, given, metrics, record, error)
+    return CellSummary(folder, state, given, metrics, record, error)
