@@ -13,7 +13,7 @@ from workbench.reports.plots import printable_label
 
 LEAST_CELLS = 4
 LEAST_FOR_IMPORTANCE = 10
-WIDE = 30.0
+LOG_RATIO = 30.0
 """A parameter whose largest value is so many times its smallest is drawn on a logarithmic axis."""
 MOST_TICKS = 6
 
@@ -58,15 +58,14 @@ class _Scale:
     def __init__(self, values: Sequence[Any]) -> None:
         if all(type(value) in (int, float) for value in values) and len(set(values)) > 1:
             numbers = np.array(values, dtype=float)
-            self.log = bool(numbers.min() > 0 and numbers.max() / numbers.min() >= WIDE)
+            self.log = bool(numbers.min() > 0 and numbers.max() / numbers.min() >= LOG_RATIO)
             seen = np.log(numbers) if self.log else numbers
             self.places = (seen - seen.min()) / np.ptp(seen)
-            order = np.unique(numbers)
-            chosen = order[np.linspace(0, len(order) - 1, min(MOST_TICKS, len(order))).round().astype(int)]
-            marks = np.log(chosen) if self.log else chosen
-            self.ticks = {
-                f"{n:.3g}": float(m) for n, m in zip(chosen, (marks - seen.min()) / np.ptp(seen), strict=True)
-            }
+            marks = np.unique(seen)
+            marks = marks if len(marks) <= MOST_TICKS else np.linspace(seen.min(), seen.max(), MOST_TICKS)
+            shown = np.exp(marks) if self.log else marks
+            marks = (marks - seen.min()) / np.ptp(seen)
+            self.ticks = {f"{number:.3g}": float(mark) for number, mark in zip(shown, marks, strict=True)}
         else:
             texts = [str(value) for value in values]
             known = sorted(set(texts))
