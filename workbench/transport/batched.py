@@ -8,6 +8,12 @@ for solving partial difference equations of elliptic type", 1954; Thibault, Chiz
 "Overrelaxed Sinkhorn-Knopp algorithm for regularized optimal transport", 2021). Where the marginals must hold,
 :math:`\lambda = 1`, and :math:`\mu` is read off the updates themselves.
 
+Updates until the gradient of the loss is right to 1e-4, measured at that epsilon and tau in 64 x 64 cells, for 50
+people, 500, and 500 in four crowds: 36 in each case. Plain updates take 391, 388 and 390. Translation-invariant ones
+(Sejourne, Vialard and Peyre, "Faster unbalanced optimal transport", 2022) take 195, 163 and 146. Anderson acceleration
+of depth 5 takes 32, 30 and 24, but its least squares double the launches of an update. Newton's method with conjugate
+gradients takes 25 to 29 plans on logarithms and 121 to 233 products with the plan, and waits for the device in each.
+
 A block begins with some updates on logarithms, which no cost throws out of range. The potentials are then near enough
 for updates by the kernel :math:`\exp((f + g - C) / \varepsilon)`, each a product of a matrix and a vector.
 """
