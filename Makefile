@@ -21,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Wheels of hundreds of megabytes: wait longer than uv's 30 seconds.
 export UV_HTTP_TIMEOUT ?= 300
 
-.PHONY: report demo test test-all lint format benchmark lab docs constraints clean clean-all
+.PHONY: report demo test test-all lint format benchmark lab docs constraints lock clean clean-all
 .DELETE_ON_ERROR:
 
 report: $(STAMP)
@@ -58,6 +58,11 @@ docs: $(STAMP)
 # Write down what is installed now; torch itself names the exact CUDA packages that it needs, on the systems that have them.
 constraints: $(STAMP)
 	@$(BIN)/python -m pip freeze --exclude-editable | grep -vE '^(nvidia-|cuda-|triton=)' > constraints.txt
+
+# Every package of this system with the digests of its files.
+lock: $(STAMP)
+	@$(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --extra test -c constraints.txt \
+		pyproject.toml -o requirements.lock && echo requirements.lock
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and \
