@@ -71,7 +71,7 @@ $(STAMP): pyproject.toml constraints.txt
 		$(PYTHON) -m venv $(VENV); } || { echo "error: no venv, on Debian: apt install python3-venv" >&2; exit 1; }
 	@echo "Installing into $(VENV)"
 	@$(BIN)/python -m pip install -qq -c constraints.txt uv \
-		&& $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[test]' \
+		&& $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[test]' \
 		|| { echo "uv could not install it, trying pip"; \
 			$(BIN)/python -m pip install -qq -c constraints.txt -e '.[test]'; }
 	@touch $@
