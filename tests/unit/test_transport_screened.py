@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from workbench.density import density_map
 from workbench.points import cell_centres
 from workbench.transport import COSTS, TransportCost, sinkhorn
-from workbench.transport.dense import coarse_potential
 from workbench.transport.plan import Support
-from workbench.transport.screened import SparseProblem, pooled, screen, screened_plan
+from workbench.transport.screened import SparseProblem, coarse_potential, pooled, screen, screened_plan
 
 OPTIONS = {"epsilon": 0.005, "tau": 0.5, "floor": 1e-30}
 

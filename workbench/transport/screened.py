@@ -24,7 +24,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench.transport.costs import TransportCost
-from workbench.transport.dense import coarse_potential, sinkhorn, solved_potential
+from workbench.transport.dense import sinkhorn
 from workbench.transport.newton import DIRECT, newton_method, newton_step
 from workbench.transport.plan import Support, TransportPlan, sorting_order
 
@@ -161,6 +161,51 @@ def pooled(
     parts = F.avg_pool2d(layers[None], side, ceil_mode=True, divisor_override=1)[0].flatten(1)
     parts = parts[:, parts[0] > 0]
     return parts[0], (parts[1:] / parts[0]).T
+
+
+def coarse_potential(
+    cost: Float[Tensor, "k m"],
+    a: Float[Tensor, "k"],
+    b: Float[Tensor, "m"],
+    *,
+    epsilon: float,
+    tau: float,
+    iterations: int = 3,
+) -> Float[Tensor, "m"]:
+    """A guess at the column potential of a small problem: a few Sinkhorn iterations at each epsilon, which halves.
+
+    It uses the kernel itself instead of logarithms. Numbers out of range only make the guess worse.
+    """
+    log_a, log_b = a.log(), b.log()
+    nearest = cost.amin(1)
+    matrix = cost - nearest[:, None]
+    tiny = torch.finfo(matrix.dtype).tiny
+    halvings = max(math.ceil(math.log2(max(float(matrix.amax()), epsilon) / epsilon)), 0)
+    kernel = torch.exp(matrix.mul_(-(0.5**halvings) / epsilon))
+    turned = kernel.T  # a matrix times a vector is faster than a vector times the matrix
+    g = torch.zeros_like(b)
+    for power in range(halvings, -1, -1):
+        warmth = epsilon * 2**power
+        damping = tau / (tau + warmth)
+        for _ in range(iterations):
+            top = g.amax()
+            reached = (kernel @ ((g - top) / warmth).exp_()).clamp_(min=tiny)
+            rows = damping * (log_a - reached.log_() - (top - nearest) / warmth) - nearest / warmth
+            top = rows.amax()
+            reached = (turned @ (rows - top).exp_()).clamp_(min=tiny)
+            g = damping * warmth * (log_b - reached.log_() - top)
+        if power:
+            torch.threshold_(kernel, tiny**0.5, 0.0)
+            kernel.mul_(kernel)
+    return g
+
+
+def solved_potential(
+    cost: Float[Tensor, "k m"], a: Float[Tensor, "k"], b: Float[Tensor, "m"], *, epsilon: float, tau: float
+) -> Float[Tensor, "m"]:
+    """A better guess, and a slower one: the small problem solved, in double precision."""
+    plan = sinkhorn(cost.double(), a.double(), b.double(), epsilon=epsilon, tau=tau, tolerance=0.01)
+    return plan.column_potential.to(b)
 
 
 def screen(
