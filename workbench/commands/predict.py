@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from workbench.commands.output import MISTAKE, Json, complain, print_json
+from workbench.commands.output import MISTAKE, Json, complain, near, print_json
 
 Method = Annotated[Literal["local_maxima", "ot_m"], typer.Option(help="How points are found in the density map.")]
 Resize = Annotated[
@@ -18,7 +18,9 @@ Resize = Annotated[
 
 
 def predict(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures, or folders of pictures.")],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="Pictures, folders of pictures, or one video.")
+    ],
     weights: Annotated[Path, typer.Option(help="The weights.pt that `workbench train` wrote.")],
     resize: Resize = None,
     method: Method = "local_maxima",
@@ -29,12 +31,29 @@ def predict(
     ] = "text",
     overlay: Annotated[Path | None, typer.Option(metavar="DIR", help="Draw the people of each picture here.")] = None,
     tile: Annotated[int, typer.Option(help="Side in pixels of the tiles that a large picture is cut into.")] = 1024,
+    every: Annotated[str, typer.Option(metavar="TIME", help="Of a video: how far apart pictures are, 500ms.")] = "1s",
+    counts: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Of a video: the table of counts; NAME_counts.csv unless given.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Count the people in pictures, of any size.
+    """Count the people in pictures, of any size, or in a video.
 
     A picture that cannot be read is reported, the others are counted, and the exit code says that one failed.
     """
+    from workbench.data.files.video import VIDEO_SUFFIXES
+
+    if any(path.suffix.lower() in VIDEO_SUFFIXES for path in images):
+        if len(images) > 1 or points is not None:
+            raise ValueError("a video is given, expected it alone and without --points")
+        options: dict[str, Any] = {"every": every, "resize": resize, "method": method, "tile": tile}
+        file = counts or Path(f"{images[0].stem}_counts.csv")
+        found_rows = predict_video(images[0], weights, file, overlay, quiet=json, **options)
+        if json:
+            print_json(found_rows)
+        else:
+            typer.echo(f"  {near(file)}")
+        return
     from workbench.data.files.resizing import resize_rule
     from workbench.localization.formats import write_csv, write_predictions
     from workbench.training.experiment import open_trained, trained_resize
@@ -85,6 +104,41 @@ def predict(
         if failed < len(rows):
             typer.echo(f"{failed} of {len(rows)} pictures failed", err=True)
         raise typer.Exit(MISTAKE)
+
+
+def predict_video(
+    video: Path,
+    weights: Path,
+    counts: Path,
+    overlay: Path | None,
+    *,
+    every: str,
+    resize: str | None,
+    method: str,
+    tile: int,
+    quiet: bool,
+) -> list[dict[str, Any]]:
+    """Count the people in a video at intervals: a row a picture, which ``counts`` keeps as CSV."""
+    from workbench.data.files.video import interval, read_frames
+    from workbench.io.files import write_text
+    from workbench.training.experiment import open_trained, trained_resize
+    from workbench.training.predict import predict_pixels, save_overlay
+
+    apart = interval(every)
+    model, config = open_trained(weights)
+    rule = trained_resize(config) if resize is None else resize
+    rows: list[dict[str, Any]] = []
+    for seconds, image in read_frames(video, apart):
+        name = f"{video.stem}_{seconds:08.2f}s"
+        prediction = predict_pixels(model, image, name, resize=rule, method=method, tile=tile)
+        rows.append({"seconds": round(seconds, 3), "count": prediction.count, "points": len(prediction.points)})
+        if overlay is not None:
+            save_overlay(prediction, overlay / f"{name}_people.png")
+        if not quiet:
+            typer.echo(f"{seconds:.2f} s: {prediction.count:.1f} people, {len(prediction.points)} points")
+    lines = [f"{row['seconds']},{row['count']:.3f},{row['points']}" for row in rows]
+    write_text(counts, "\n".join(["seconds,count,points", *lines]) + "\n")
+    return rows
 
 
 def find_pictures(given: Sequence[Path]) -> list[Path]:

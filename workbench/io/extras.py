@@ -12,6 +12,7 @@ EXTRAS = {
     ),
     "export": ("onnx", "onnxruntime", "onnxscript"),
     "search": ("optuna",),
+    "video": ("av",),
     "lab": ("jupyterlab", "ipywidgets", "anywidget", "voila"),
 }
 """The modules of each extra of ``pyproject.toml``, without those of the extras that it contains."""

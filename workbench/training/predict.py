@@ -124,9 +124,23 @@ def predict_image(
         FileNotFoundError: no such file.
         ValueError: the file is not an image, or damaged; an unknown rule or method.
     """
-    image = read_image(path)
+    options: dict[str, Any] = {"resize": resize, "method": method, "tile": tile, "margin": margin}
+    return predict_pixels(model, read_image(path), Path(path).name, **options)
+
+
+def predict_pixels(
+    model: CountingModel,
+    image: Float[Tensor, "3 h w"],
+    name: str,
+    *,
+    resize: str = "none",
+    method: str = "local_maxima",
+    tile: int = 1024,
+    margin: int = 192,
+) -> Prediction:
+    """As :func:`predict_image`, of a picture (3, H, W) in [0, 1] that is called ``name``."""
     height, width = image.shape[1:]
-    sample = CrowdSample(image, torch.zeros(0, 2), Path(path).name)
+    sample = CrowdSample(image, torch.zeros(0, 2), name)
     shown = resize_sample(sample, resize_rule(resize)((height, width)))
     density = predict_density(model, shown.image, tile=tile, margin=margin)
     found = locate(density, method, model.stride, shown.size)
