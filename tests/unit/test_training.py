@@ -13,6 +13,7 @@ from layouts_sets import write_nwpu_crowd
 
 from workbench.data import open_dataset
 from workbench.data.patches import TrainingPatches
+from workbench.data.sample import Draw, collate
 from workbench.io.lock import FolderInUseError, own_folder
 from workbench.losses import CrowdLoss, build_loss
 from workbench.models import build_model
@@ -411,3 +412,26 @@ def test_losses_that_are_read_seldom_are_the_same(tmp_path):
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
     with pytest.raises(RuntimeError, match=r"the loss became .* at epoch 1, step 1:"):
         fit(**pieces(epochs=1, read_every=2, loss=Poisoned(stride=4)))
+
+
+def test_a_compiled_model_trains_as_it_is(monkeypatch):
+    used, plain = [], torch.nn.Module.compile
+
+    def compiled(model, **options):
+        used.append(options)
+        plain(model, **options)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compiled)
+    one, other = fit(**pieces(epochs=1)), fit(**pieces(epochs=1, compiler="eager"))
+    assert used == [{"backend": "eager"}]
+    assert other[0]["loss"] == pytest.approx(one[0]["loss"], rel=1e-5)
+    assert other[0]["val_mae"] == pytest.approx(one[0]["val_mae"], rel=1e-4)
+
+
+def test_a_batch_for_another_device_is_the_same():
+    samples = [Ready(pieces()["patches"])[Draw(k, k)] for k in range(3)]
+    batch = collate(samples)
+    assert batch.to("cpu") is batch
+    moved = batch.to("meta")
+    assert [tuple(points.shape) for points in moved.points] == [tuple(points.shape) for points in batch.points]
+    assert moved.images.is_meta
