@@ -120,12 +120,12 @@ def published_potentials(
     kernel, guard = cost.mul_(-1 / epsilon).exp_(), cost.new_full((), GUARD)
     turned, tiny = kernel.mT, torch.finfo(a.dtype).tiny
     a, b = a / (a.sum(1, keepdim=True) + 1e-8), b / b.sum(1, keepdim=True).clamp(min=tiny)
-    a, b, u = a[..., None], b[..., None], (real / real.sum(1, keepdim=True).clamp(min=1)).to(a)[..., None]
+    a, b, u = a[:, None], b[:, None], (real / real.sum(1, keepdim=True).clamp(min=1)).to(a)[:, None]
     v = torch.zeros_like(a)
     for _ in range(iterations):
-        v = a / torch.baddbmm(guard, kernel, u)
-        u = b / torch.baddbmm(guard, turned, v)
-    return epsilon * (v[..., 0] + guard).log()
+        v = a / torch.baddbmm(guard, u, turned)
+        u = b / torch.baddbmm(guard, v, kernel)
+    return epsilon * (v[:, 0] + guard).log()
 
 
 class _Batch:
@@ -218,26 +218,27 @@ class _Batch:
         r"""The new psi after updates by the kernel of the present plan, and by how much the last step was shorter.
 
         An update moves a potential to :math:`c - \lambda r`, r the logarithm of the kernel's sums. Over-relaxing r is
-        over-relaxing the potential; with exp(c) put into one kernel for each direction that takes four launches. An
+        over-relaxing the potential; with exp(c) put into one kernel for each direction that takes four launches. A row
+        times a matrix is several times faster than a matrix times a column where they are batches on a CPU. An
         image whose numbers leave the range of its kernel keeps its psi.
         """
         kernel = torch.sub(psi[:, None], self.cost, alpha=1 / self.epsilon).add_(phi[..., None]).exp_()
         rows = torch.add(self.rows, phi, alpha=self.row_damping - 1)
         columns = torch.add(self.columns, psi, alpha=self.damping - 1)
-        turned = (kernel * rows.exp()[..., None]).mT
-        kernel.mul_(columns.exp()[:, None])
+        forth = kernel * rows.exp()[..., None]
+        back = kernel.mul_(columns.exp()[:, None]).mT
         lowest = math.log(torch.finfo(kernel.dtype).tiny)  # of the sums' logarithms below
         dampings = (self.row_damping, self.damping)
-        up, down = ((c[..., None] / d).clamp(min=lowest) for c, d in zip((rows, columns), dampings, strict=True))
-        step_up, step_down = ((omega * (mass > 0))[..., None] for mass in (self.a, self.b))
+        up, down = ((c[:, None] / d).clamp(min=lowest) for c, d in zip((rows, columns), dampings, strict=True))
+        step_up, step_down = ((omega * (mass > 0))[:, None] for mass in (self.a, self.b))
         base_up, base_down = (math.exp(-damping) for damping in dampings)
         before = last = down
         for _ in range(updates):
             before, last = last, down
-            down = torch.lerp(down, torch.baddbmm(self.tiny, turned, torch.pow(base_up, up)).log_(), step_down)
-            up = torch.lerp(up, torch.baddbmm(self.tiny, kernel, torch.pow(base_down, down)).log_(), step_up)
-        change = torch.stack([down - last, last - before]).where(self.taken[..., None], 0).abs().amax(2)
-        new = torch.where(self.taken, psi + columns - self.damping * down[..., 0], NOBODY)
+            down = torch.lerp(down, torch.baddbmm(self.tiny, torch.pow(base_up, up), forth).log_(), step_down)
+            up = torch.lerp(up, torch.baddbmm(self.tiny, torch.pow(base_down, down), back).log_(), step_up)
+        change = torch.stack([down - last, last - before]).where(self.taken[:, None], 0).abs().amax(3)
+        new = torch.where(self.taken, psi + columns - self.damping * down[:, 0], NOBODY)
         new = torch.where(new.isfinite().all(1, keepdim=True), new, psi)
         return new, change[0] / change[1].clamp(min=self.tiny)
 
