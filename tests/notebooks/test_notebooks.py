@@ -17,6 +17,9 @@ ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 EXACT = "# NBVAL_CHECK_OUTPUT"
 
+METHODS = ("110", "120", "200", "210", "300", "400", "410")
+"""Notebooks that compute their method beside its equation and hold the package against it."""
+
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -53,6 +56,12 @@ def test_form(path):
     first = notebook.cells[0]
     assert first.cell_type == "markdown"
     assert first.source.startswith("# ")
+
+
+@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.stem[:3] in METHODS], ids=lambda path: path.stem)
+def test_the_method_is_computed_and_compared(path):
+    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    assert any(re.search(r"^\s*assert ", source, re.MULTILINE) for source in cells)
 
 
 @each
