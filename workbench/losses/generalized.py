@@ -155,8 +155,8 @@ class GeneralizedLoss(CrowdLoss):
         )
 
     def geometry(
-        self, size: tuple[int, int], points: Float[Tensor, "n 2"]
-    ) -> tuple[TransportCost, Float[Tensor, "cells 2"], Float[Tensor, "n 2"]]:
+        self, size: tuple[int, int], points: Float[Tensor, "*b n 2"]
+    ) -> tuple[TransportCost, Float[Tensor, "cells 2"], Float[Tensor, "*b n 2"]]:
         """The cost function, and the cells (row by row) and the points in its normalised coordinates."""
         side = self.stride * max(size)
         official = self.convention == "official"

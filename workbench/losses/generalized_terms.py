@@ -18,7 +18,7 @@ DIVERGENCES = ("l1", "l2", "kl")
 FLOOR = 1e-30  # people in a cell: below it the slope of a power of the density, unbounded at zero, stays constant
 
 
-def density_factor(density: Float[Tensor, "n"], power: float, floor: float = FLOOR) -> Float[Tensor, "n"]:
+def density_factor(density: Float[Tensor, "*b n"], power: float, floor: float = FLOOR) -> Float[Tensor, "*b n"]:
     r"""The factor :math:`(a_i / a_i^0)^p` at :math:`a^0 = a`: 1, with slope :math:`p / a_i`.
 
     Section 3.3 takes :math:`v^*` as a constant and :math:`u^*` as a function of a, so a row of the plan goes as
@@ -35,10 +35,10 @@ class Product(torch.autograd.Function):
     @staticmethod
     def forward(
         context: torch.autograd.function.FunctionCtx,
-        vector: Float[Tensor, "m"],
-        matrix: Float[Tensor, "n m"],
-        transposed: Float[Tensor, "m n"],
-    ) -> Float[Tensor, "n"]:
+        vector: Float[Tensor, "*b m"],
+        matrix: Float[Tensor, "*b n m"],
+        transposed: Float[Tensor, "*b m n"],
+    ) -> Float[Tensor, "*b n"]:
         """The product, of each image where there is a batch of them."""
         context.save_for_backward(transposed)
         return _times(matrix, vector)
@@ -46,7 +46,7 @@ class Product(torch.autograd.Function):
     @staticmethod
     @in_single
     def backward(  # type: ignore[override]
-        context: torch.autograd.function.FunctionCtx, gradient: Float[Tensor, "n"]
+        context: torch.autograd.function.FunctionCtx, gradient: Float[Tensor, "*b n"]
     ) -> tuple[Tensor | None, ...]:
         """The gradient of the vector."""
         (transposed,) = context.saved_tensors  # type: ignore[attr-defined]
@@ -102,7 +102,7 @@ class ImplicitShift(torch.autograd.Function):
         return slope, None, None, None, None, None, None
 
 
-def divergence(kind: str, moved: Float[Tensor, "k"], given: Float[Tensor, "k"]) -> Float[Tensor, ""]:
+def divergence(kind: str, moved: Float[Tensor, "*b k"], given: Float[Tensor, "*b k"]) -> Float[Tensor, ""]:
     r"""How far a marginal of the plan is from what is given [GL 2], [GL 3], and the third kind of Fig. 4d.
 
     "l2" :math:`\|p - q\|_2^2`, "l1" :math:`\|p - q\|_1`, "kl" :math:`\sum p \log(p / q) - p + q`.
@@ -119,10 +119,10 @@ def divergence(kind: str, moved: Float[Tensor, "k"], given: Float[Tensor, "k"]) 
 def plan_terms(
     plan: TransportPlan,
     cost: Tensor,
-    density: Float[Tensor, "n"],
-    people: Float[Tensor, "m"],
-    row_factor: Float[Tensor, "n"],
-    column_factor: Float[Tensor, "m"] | None,
+    density: Float[Tensor, "*b n"],
+    people: Float[Tensor, "*b m"],
+    row_factor: Float[Tensor, "*b n"],
+    column_factor: Float[Tensor, "*b m"] | None,
     *,
     epsilon: float,
     tau: float,

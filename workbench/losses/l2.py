@@ -11,7 +11,7 @@ from workbench.losses.base import SOLVERS, CrowdLoss, batched
 from workbench.models.base import ModelOutput
 
 
-def l2_loss(density: Float[Tensor, "h w"], target: Float[Tensor, "h w"]) -> Float[Tensor, ""]:
+def l2_loss(density: Float[Tensor, "*b h w"], target: Float[Tensor, "*b h w"]) -> Float[Tensor, ""]:
     r"""[GL 11]: the squared error summed over the cells, :math:`\sum_i (a_i - \tilde a_i)^2`.
 
     Args:

@@ -50,7 +50,7 @@ def divide_batch(
     fair: bool,
     offset: float,
 ) -> tuple[Patches, Int[Tensor, "e"]]:
-    """[PML 2] for a padded batch, by the rule of :func:`workbench.losses.proximal_patches.divide`.
+    """The division of a padded batch, by the rule of :func:`workbench.losses.proximal_patches.divide`.
 
     Args:
         points: (B, N, 2) image pixels, N at least one.

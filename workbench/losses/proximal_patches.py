@@ -42,7 +42,7 @@ class Patches:
     people: Float[Tensor, "k"]
     cells: Float[Tensor, "k"]
 
-    def split(self, density: Float[Tensor, "h w"]) -> Float[Tensor, "e"]:
+    def split(self, density: Float[Tensor, "*b h w"]) -> Float[Tensor, "e"]:
         """The density of each entry, people."""
         flat = density.reshape(-1)
         return flat if self.share is None else flat[self.cell] * self.share

@@ -90,12 +90,12 @@ class TransportPlan:
         support: the pairs that a sparse matrix holds, with their costs; None: the matrix is dense.
     """
 
-    matrix: Float[Tensor, "n m"]
-    transposed: Float[Tensor, "m n"]
-    row_marginal: Float[Tensor, "n"]
-    column_marginal: Float[Tensor, "m"]
-    row_potential: Float[Tensor, "n"]
-    column_potential: Float[Tensor, "m"]
+    matrix: Float[Tensor, "*b n m"]
+    transposed: Float[Tensor, "*b m n"]
+    row_marginal: Float[Tensor, "*b n"]
+    column_marginal: Float[Tensor, "*b m"]
+    row_potential: Float[Tensor, "*b n"]
+    column_potential: Float[Tensor, "*b m"]
     converged: bool | Tensor
     iterations: int
     residual: float | Tensor
@@ -134,13 +134,13 @@ class TransportPlan:
         """The numbers that the matrix holds: (n, m), or (k,) on a support."""
         return self.matrix if self.support is None else self.matrix.values()
 
-    def row_sums(self, weight: Tensor) -> Float[Tensor, "n"]:
+    def row_sums(self, weight: Tensor) -> Float[Tensor, "*b n"]:
         """The sum over each row of weight times plan, one weight an entry."""
         if self.support is None:
             return (weight * self.matrix).sum(-1)
         return self.support.matrix(weight * self.entries) @ torch.ones_like(self.column_marginal)
 
-    def column_sums(self, weight: Tensor) -> Float[Tensor, "m"]:
+    def column_sums(self, weight: Tensor) -> Float[Tensor, "*b m"]:
         """The sum over each column of weight times plan, one weight an entry."""
         if self.support is None:
             return (weight * self.matrix).sum(-2)
