@@ -15,7 +15,7 @@ from workbench.exercises.exercise import Exercise, Feedback
 
 MODULES = {
     **dict.fromkeys(("000", "010", "140"), "basics"),
-    **dict.fromkeys(("100", "110", "120", "130"), "transport"),
+    **dict.fromkeys(("100", "105", "110", "120", "130"), "transport"),
     **dict.fromkeys(("200", "210", "220"), "locality"),
     "300": "adversarial",
     **dict.fromkeys(("400", "410"), "experts"),

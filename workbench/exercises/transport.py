@@ -1,4 +1,4 @@
-"""Exercises of the notebooks 100 (transport), 110 (special cases), 120 (generalized) and 130 (proximal)."""
+"""Exercises of the notebooks 100 to 130: transport, convergence, special cases, generalized and proximal loss."""
 
 import math
 
@@ -46,7 +46,7 @@ EXERCISES = {
         "Set the derivative of P C - eps H(P) + 2 tau KL(P | 1) to zero: C + (eps + 2 tau) log P = 0.",
         "exp(-C / (epsilon + 2 tau)): the dearer the way, the less is moved, and both sides pay for the rest.",
     ),
-    "100.3": Exercise(
+    "105.1": Exercise(
         "One Sinkhorn iteration shrinks the error by (tau / (tau + epsilon)) squared. How many iterations does a factor"
         " of 1000 take with tau = 0.5 and epsilon = 0.005?",
         lambda: math.log(1e-3) / (2 * math.log(0.5 / (0.5 + 0.005))),
