@@ -64,7 +64,7 @@ def train(
         typer.echo(f"  {near(out)}")
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: Fabric copies what it passes to other processes field by field
 class Both:
     """Two functions that are told the same; it reaches other processes, as a function within a function does not."""
 
