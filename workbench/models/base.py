@@ -108,7 +108,7 @@ class CountingModel(nn.Module):
         """The network on normalised images whose sides are multiples of ``multiple``, up to the last convolution."""
         raise NotImplementedError
 
-    def forward(self, images: Float[Tensor, "b 3 h w"], *, named: bool = False) -> Tensor | ModelOutput:
+    def forward(self, images: Float[Tensor, "b c h w"], *, named: bool = False) -> Tensor | ModelOutput:
         """Density maps, people per cell.
 
         Args:
@@ -124,7 +124,7 @@ class CountingModel(nn.Module):
         result = self.outputs(images)
         return result if named else result.density
 
-    def outputs(self, images: Float[Tensor, "b 3 h w"]) -> ModelOutput:
+    def outputs(self, images: Float[Tensor, "b c h w"]) -> ModelOutput:
         """The density map with whatever else the model has to show; arguments and errors as in :meth:`forward`."""
         maps = cover(self.features_to_map(self.prepare(images)), self.covered(images), self.stride)
         if self.readout != "density":
