@@ -102,7 +102,7 @@ def test_a_ranking_puts_our_network_beside_the_first_printed_row_of_its_method()
         (4.0, 7.0),
     ]
     assert ranking.agreement == pytest.approx(2 / 3)  # five pairs of six in the printed order
-    axes = new_figure(6, 3).subplots(1, 2, sharey=True)
+    axes = list(new_figure(6, 3).subplots(1, 2, sharey=True))
     show_ranking(axes, ranking)
     assert [label.get_text() for label in axes[0].get_yticklabels()] == list(ranking.values)
     assert axes[1].get_xlabel() == "measured (reference) MAE, scenes"

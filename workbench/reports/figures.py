@@ -65,7 +65,7 @@ def draw_figures(
         ranking = rank_table(table)
         if ranking is not None:
             figure = new_figure(9.2, 1.3 + 0.3 * len(ranking.values), layout="constrained")
-            show_ranking(figure.subplots(1, 2, sharey=True), ranking)
+            show_ranking(list(figure.subplots(1, 2, sharey=True)), ranking)
             caption = (
                 "A dot a method, in the printed order; bars are standard deviations. Kendall's rank correlation of the "
                 f"two orders is {ranking.agreement:+.2f}. On other data than the paper's the order counts alone."

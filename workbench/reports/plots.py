@@ -1,6 +1,6 @@
 """Figures of the report: the networks that were trained, and what they say of the papers' claims."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -149,7 +149,7 @@ def rank_table(table: PaperTable) -> Ranking | None:
     return max(enough, key=lambda one: (one.measured.origin == "reference", len(one.values), one.apart), default=None)
 
 
-def show_ranking(axes: Iterable[Axes], ranking: Ranking) -> None:
+def show_ranking(axes: Sequence[Axes], ranking: Ranking) -> None:
     """The printed values on the first axes, the measured ones on the second, one line a method."""
     for number, (ax, column) in enumerate(zip(axes, ranking[:2], strict=True)):
         for place, values in enumerate(ranking.values.values()):

@@ -114,7 +114,7 @@ class FeaturePatches(CrowdDataset):
             raise ValueError(f"draw.zoom is {draw.zoom!r}, expected 1: only patches at fixed places zoom")
         chances = np.random.default_rng([draw.seed, index]).random(4)
         scale = list(self.images)[int(chances[0] * len(self.images))]
-        return self.patch(index, scale, self.spot(index, scale, chances[1:3]), self.flip and chances[3] < 0.5)
+        return self.patch(index, scale, self.spot(index, scale, chances[1:3]), self.flip and bool(chances[3] < 0.5))
 
     def spot(self, image: int, scale: float, chances: Float[np.ndarray, "2"]) -> Window:
         """Where a patch lies at ``scale``: about the centre of the place that ``chances`` name at the first scale."""
@@ -214,7 +214,7 @@ class FixedFeaturePatches(FeaturePatches, FixedPatches):
         index, scale = self.at(draw.index), self.nearest(draw.zoom)
         image, window = index // self.per_image, self.place(index, scale)
         if isinstance(item, Draw):
-            mirrored = self.flip and np.random.default_rng([draw.seed, index]).random() < 0.5
+            mirrored = self.flip and bool(np.random.default_rng([draw.seed, index]).random() < 0.5)
             return self.patch(image, scale, window, mirrored)
         return replace(self.patch(image, scale, window, False), image=self.picture(image, window))
 
